@@ -1,0 +1,83 @@
+"""Every error an agent can meet, and the one table that says what follows from each.
+
+A docstring is the default message; facts are attributes; the text for a person is made from both.
+"""
+
+import enum
+from typing import Any
+
+
+class Policy(enum.Enum):
+    """What the run loop does with a part of the agent that failed."""
+
+    RETRY = "retry"  # the world is away: try again with backoff, say it once
+    STOP = "stop"  # this contract stops until a person acts; everything else goes on
+    EXIT = "exit"  # the agent itself cannot go on
+
+
+class LevelsyncError(Exception):
+    """levelsync failed."""
+
+    policy = Policy.STOP
+    hint = ""
+
+    def __init__(self, message: str = "", /, **facts: Any) -> None:
+        self.message = message or (self.__doc__ or "").strip().splitlines()[0]
+        self.facts = facts
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name}={value}" for name, value in self.facts.items())
+        text = f"{self.message} ({facts})" if facts else self.message
+        return f"{text} {self.hint}" if self.hint else text
+
+
+class ConfigError(LevelsyncError):
+    """The node file is wrong."""
+
+    policy = Policy.EXIT
+
+
+class Unavailable(LevelsyncError):
+    """A server does not answer."""
+
+    policy = Policy.RETRY
+    hint = "The agent tries again by itself; if this lasts, start the server or mend the line."
+
+
+class Superseded(LevelsyncError):
+    """Another agent of this node has taken over."""
+
+    policy = Policy.EXIT
+    hint = "Only one agent may run for a node; stop one of the two."
+
+
+class GapFound(LevelsyncError):
+    """The count of a watermark does not match what arrived: something is missing."""
+
+    hint = "Nothing was passed on after it. Find out what happened upstream before starting again."
+
+
+class PositionGone(LevelsyncError):
+    """The position to resume from no longer exists upstream."""
+
+    hint = (
+        "The agent does not jump. Restore the upstream, or delete the copy at this node "
+        "so that it is filled from the beginning."
+    )
+
+
+class StreamReplaced(LevelsyncError):
+    """The upstream topic is another one than before: it was deleted and made again."""
+
+    hint = PositionGone.hint
+
+
+class SourceMismatch(LevelsyncError):
+    """The source does not offer what the contract needs."""
+
+
+class SlotLost(LevelsyncError):
+    """The replication slot cannot continue from where the copy ends."""
+
+    hint = "Either restore the slot, or delete the topic and the slot to copy the table anew."

@@ -1,0 +1,81 @@
+"""Watermarks: what makes a gap visible, and a copy its own position.
+
+A watermark is a record in a topic partition which says "everything up to ``time``, ``count`` events
+since the watermark before, is above this line", and from which upstream position it was made.
+"""
+
+from typing import Any
+
+import msgspec
+
+from agents.base.errors import GapFound, StreamReplaced
+
+TYPE = b"levelsync.watermark"
+FENCE = b"levelsync.fence"
+#: Kafka keys of the two; constant, so that compaction keeps one of each.
+KEY = b"\x00levelsync.watermark"
+FENCE_KEY = b"\x00levelsync.fence"
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """The line drawn under ``count`` events of one topic partition.
+
+    ``stream`` names this life of the partition and changes only when the topic is made anew;
+    ``number`` counts its watermarks from 1; ``time`` is microseconds since 1970 UTC at the source,
+    0 when not known yet; ``position`` is where the writer's upstream stood, in the upstream's words.
+    """
+
+    stream: str
+    number: int
+    count: int
+    time: int
+    position: Any
+
+
+class Continuity(msgspec.Struct):
+    """Checks, record by record, that one partition holds what its watermarks claim.
+
+    Kept by every reader and saved with its position, so that the check goes on over a restart.
+    """
+
+    stream: str = ""
+    number: int = 0
+    #: Events since watermark ``number``.
+    counted: int = 0
+    #: Offset expected next, -1 before the first record.
+    offset: int = -1
+    #: True while offsets are missing since the last watermark: compaction has been there, and what
+    #: was read is the state, not the history.
+    thinned: bool = True
+    #: ``time`` of the last watermark.
+    time: int = 0
+
+    def passed(self, offset: int, *, event: bool) -> None:
+        """One record was read at ``offset``; ``event`` is False for watermarks' and fences' kin."""
+        if offset != self.offset:
+            self.thinned = True
+        self.offset = offset + 1
+        if event:
+            self.counted += 1
+
+    def watermark(self, offset: int, mark: Watermark) -> None:
+        """A watermark was read at ``offset``.
+
+        Raises :class:`GapFound` when events are missing or repeated, :class:`StreamReplaced` when
+        the partition is not the one read before.
+        """
+        if offset != self.offset:
+            self.thinned = True
+        if self.stream and mark.stream != self.stream:
+            raise StreamReplaced(expected=self.stream, found=mark.stream, offset=offset)
+        if mark.number <= self.number or (not self.thinned and mark.number != self.number + 1):
+            raise GapFound(
+                "The watermark's number does not follow",
+                expected=self.number + 1, found=mark.number, offset=offset,
+            )
+        if not self.thinned and mark.count != self.counted:
+            raise GapFound(
+                expected=mark.count, counted=self.counted, watermark=mark.number, offset=offset
+            )
+        self.stream, self.number, self.time = mark.stream, mark.number, mark.time
+        self.counted, self.offset, self.thinned = 0, offset + 1, False
