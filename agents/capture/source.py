@@ -27,12 +27,15 @@ class Changes(msgspec.Struct, frozen=True):
     ``complete`` is the time, in microseconds since 1970 UTC at the source, up to which every commit
     is at or before ``position``; 0 when that is not known. ``passed`` is True once the source has told
     again every change it was opened with as ``held``, but for those it will never tell again.
+    ``settled`` is True when ``position`` is after every change told so far, False in the middle of a
+    transaction or of a copied chunk: no watermark may be drawn there.
     """
 
     changes: list[Change]
     position: Any
     complete: int
     passed: bool
+    settled: bool = True
 
 
 class Source(Protocol):

@@ -1,0 +1,63 @@
+"""What an agent says of itself over HTTP: /healthz, /readyz, /status and /metrics."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from agents.base.errors import ConfigError
+from agents.base.status import Status
+
+
+def health_app(status: Status) -> web.Application:
+    """The application; it reads ``status`` and changes nothing."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(status)
+
+    async def healthz(_: web.Request) -> web.Response:
+        stopped = [hop.to for hop in status.hops if hop.state == "stopped"]
+        return web.json_response(
+            {"ok": not stopped, "stopped": stopped}, status=503 if stopped else 200
+        )
+
+    async def readyz(_: web.Request) -> web.Response:
+        waiting = [hop.to for hop in status.hops if hop.state != "running"]
+        return web.json_response(
+            {"ready": status.ready, "waiting": waiting}, status=200 if status.ready else 503
+        )
+
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response(status.as_dict())
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/status", show)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, address: str, field: str) -> AsyncIterator[None]:
+    """Serve ``app`` at ``host:port`` meanwhile; raises ConfigError naming the node file's field."""
+    host, _, port = address.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(
+            f"{field}: expected a free address, got {address}: {error.strerror}"
+        ) from None
+    try:
+        yield
+    finally:
+        await runner.cleanup()

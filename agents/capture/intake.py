@@ -1,0 +1,230 @@
+"""The intake: source → contract check → publish, or dead letter.
+
+The owner's topic and the dead-letter topic are one copy, written by one writer under common
+watermarks, so that a crash loses or repeats a refused change no more than an accepted one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiokafka.partitioner import murmur2
+
+from agents.base.run import until
+from agents.base.status import Hop
+from agents.capture.source import Change, Changes, Source
+from agents.kafka.cluster import Cluster
+from agents.kafka.copy import Copy, End
+from agents.kafka.topics import data_topic, dead, dead_topic, ensure
+from agents.kafka.wire import Part
+from contracts.check import Rejected, check
+from contracts.envelope import JSON, Event, format_time, headers_of
+from contracts.model import Contract
+
+#: Seconds between watermarks while data flows, and when nothing changes.
+BUSY, IDLE = 1.0, 2.0
+#: A watermark is due after this many events, so that the end to be read back stays small.
+MARK_EVENTS = 20_000
+#: Bytes of one encoded record beyond which no broker is asked to take it.
+LARGEST = 4 * 1024 * 1024
+DEAD_LETTER = "levelsync.dead-letter"
+RENEW_SECONDS = 20 * 3600
+
+
+class DeadLetter(msgspec.Struct):
+    """A change that was refused, with the place and the rule. ``time`` is RFC 3339 text."""
+
+    contract: str
+    key: str
+    path: str
+    rule: str
+    message: str
+    id: str
+    time: str
+    sequence: str
+    fields: dict[str, Any] | None
+
+
+class Intake:
+    """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`)."""
+
+    def __init__(
+        self, hop: Hop, *, contract: Contract, cluster: Cluster, node: str, source: Callable[[], Source]
+    ) -> None:
+        self.hop = hop
+        self._contract = contract
+        self._cluster = cluster
+        self._node = node
+        self._make_source = source
+        self._origin = f"/{node}/{contract.name}"
+        self._round = 0
+        self._confirmable: Any = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See :class:`agents.base.run.Part`."""
+        contract = self._contract
+        topics = [data_topic(contract, contract.name), dead_topic(contract)]
+        await ensure(self._cluster, topics)
+        parts = [
+            (topic.name, partition) for topic in topics for partition in range(topic.partitions)
+        ]
+        copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
+        source: Source | None = None
+        try:
+            position, held = await self._resume(copy)
+            source = self._make_source()
+            await source.open(position, frozenset(held))
+            await self._pump(stop, source, copy, held)
+            await copy.drain()
+            await self._confirm(source)
+        finally:
+            if source:
+                await source.close()
+            await copy.close()
+
+    async def _resume(self, copy: Copy) -> tuple[Any | None, set[str]]:
+        """Source position of the last round of watermarks that every partition has, and the ids
+        that stand after it."""
+        ends = await copy.open()
+        rounds = {part: _round(end) for part, end in ends.items()}
+        common = min(rounds.values())
+        for part, number in rounds.items():
+            if number > common:
+                ends[part] = await copy.look_back(
+                    part, lambda mark: bool(mark.position["round"] <= common)
+                )
+        self._round = max(rounds.values())
+        self._confirmable = None
+        position = next(
+            (end.mark.position["at"] for end in ends.values() if end.mark and _round(end) == common),
+            None,
+        )
+        self.hop.complete = min(end.mark.time if end.mark else 0 for end in ends.values())
+        return position, set().union(*(end.held for end in ends.values()))
+
+    async def _pump(
+        self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]
+    ) -> None:
+        started = marked = time.monotonic()
+        last: Changes | None = None
+        fresh = True  # something was added, or nothing marked yet
+        while time.monotonic() - started < RENEW_SECONDS:
+            told = await until(stop, source.read())
+            if told is None:
+                break
+            self.hop.running()
+            last = told
+            for change in told.changes:
+                if change.id in held:
+                    held.discard(change.id)
+                    continue
+                self._enter(copy, change)
+                fresh = True
+            await copy.flush()
+            copy.check()
+            if told.passed:
+                held.clear()
+            await self._confirm(source)
+            self.hop.lag = 0 if told.settled else None
+            now = time.monotonic()
+            waited = now - marked
+            full = fresh and any(copy.unmarked(part) >= MARK_EVENTS for part in copy.parts)
+            if told.settled and not held and (waited >= (BUSY if fresh else IDLE) or full):
+                await self._mark(copy, told)
+                marked, fresh = now, False
+        if last and last.settled and not held:
+            await self._mark(copy, last)
+
+    def _enter(self, copy: Copy, change: Change) -> None:
+        contract = self._contract
+        scope, value, kind = "", None, "deleted"
+        try:
+            if change.fields is not None:
+                checked = check(contract, change.fields)
+                if checked.key != change.key:
+                    raise Rejected(
+                        f"$.{contract.key}", "key-mismatch", "Expected the key of the row, got another"
+                    )
+                if len(checked.value) > LARGEST:
+                    raise Rejected(
+                        "$", "too-large", f"Expected at most {LARGEST} bytes, got {len(checked.value)}"
+                    )
+                scope, value, kind = checked.scope, checked.value, "changed"
+        except Rejected as refused:
+            self._refuse(copy, change, refused)
+            return
+        event = Event(
+            key=change.key,
+            value=value,
+            id=change.id,
+            source=self._origin,
+            type=f"{contract.name}.{kind}",
+            time=change.time,
+            dataschema=contract.dataschema,
+            sequence=change.sequence,
+            scope=scope,
+        )
+        self._add(copy, contract.name, event)
+        self.hop.events += 1
+
+    def _refuse(self, copy: Copy, change: Change, refused: Rejected) -> None:
+        contract = self._contract
+        letter = DeadLetter(
+            contract=contract.name,
+            key=change.key,
+            path=refused.path,
+            rule=refused.rule,
+            message=refused.message,
+            id=change.id,
+            time=format_time(change.time),
+            sequence=change.sequence,
+            fields=change.fields,
+        )
+        event = Event(
+            key=change.key,
+            value=msgspec.json.encode(letter),
+            id=change.id,
+            source=self._origin,
+            type=DEAD_LETTER,
+            time=change.time,
+            dataschema=contract.dataschema,
+            sequence=change.sequence,
+            content_type=JSON,
+        )
+        self._add(copy, dead(contract.name), event)
+        self.hop.rejected += 1
+
+    def _add(self, copy: Copy, topic: str, event: Event) -> None:
+        key = event.key.encode()
+        # Java-compatible, as every other producer's.
+        partition = (murmur2(key) & 0x7FFFFFFF) % self._contract.partitions
+        copy.add((topic, partition), key, event.value, headers_of(event), event.time // 1000)
+
+    async def _mark(self, copy: Copy, told: Changes) -> None:
+        """Draw a watermark in every partition; once all stand, the source may forget."""
+        self._round += 1
+        left = set(copy.parts)
+
+        def stands(part: Part) -> Callable[[int], None]:
+            def done(_offset: int) -> None:
+                left.discard(part)
+                if not left:
+                    self._confirmable = told.position
+                    self.hop.complete = told.complete
+
+            return done
+
+        position = {"round": self._round, "at": told.position}
+        for part in copy.parts:
+            await copy.mark(part, position, told.complete, stands(part))
+
+    async def _confirm(self, source: Source) -> None:
+        if self._confirmable is not None:
+            position, self._confirmable = self._confirmable, None
+            await source.confirm(position)
+
+
+def _round(end: End) -> int:
+    return int(end.mark.position["round"]) if end.mark else 0

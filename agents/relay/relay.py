@@ -1,0 +1,258 @@
+"""One hop: topics of one cluster → a copy on another (a link) or the same (a view).
+
+A hop verifies the watermarks it reads and draws its own, each naming the upstream position up to
+which the copy is complete. After any failure it starts over from the copy's end, so that nothing is
+lost and nothing repeated.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from agents.base.errors import Unavailable
+from agents.base.run import until
+from agents.base.status import Hop
+from agents.base.stream import Record, Slice, take
+from agents.base.watermark import Continuity, Watermark
+from agents.kafka.cluster import Cluster
+from agents.kafka.copy import Copy, End
+from agents.kafka.reader import TopicReader
+from agents.kafka.topics import Topic, WrongPartitions, ensure
+from agents.kafka.wire import Connection, Part
+from contracts.envelope import Header, header
+
+#: A watermark is due after this many events even if upstream draws none, so that the end to be read
+#: back on start stays small.
+MARK_EVENTS = 20_000
+#: Where several topics are merged, each with a watermark a second, one in this many seconds is ours.
+MARK_SECONDS = 0.5
+#: Ask for a new epoch well before brokers forget the writer or its sequence numbers run out.
+RENEW_SECONDS = 20 * 3600
+RENEW_EVENTS = 1_000_000_000
+
+
+class Passed(NamedTuple):
+    """What of a record goes on."""
+
+    value: bytes | None
+    headers: Iterable[Header]
+
+
+class Sieve(Protocol):
+    """Decides what of each record goes on, and remembers what it needs to decide the same again."""
+
+    async def open(self, ends: dict[Part, End]) -> None:
+        """Be as it was when the watermark of each end was drawn."""
+        ...
+
+    def take(self, partition: int, record: Record) -> Passed | None: ...
+
+    def marking(self, partition: int) -> Callable[[int], None]:
+        """A watermark is about to be drawn; the answer is called with its offset once it stands."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Lane(msgspec.Struct):
+    """One partition of the hop."""
+
+    #: What was read of each upstream topic.
+    upstream: dict[str, Continuity]
+    #: Where upstream ended when the copy was opened: the copy holds nothing from beyond.
+    bound: dict[str, int]
+    #: Ids the copy holds after its last watermark, still to be told again.
+    held: set[str]
+    next: dict[str, int]
+    end: dict[str, int]
+    due: bool = False
+    marked_at: float = 0.0
+    complete: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Has upstream told again everything the copy already held?"""
+        if self.held and all(self.next[topic] >= bound for topic, bound in self.bound.items()):
+            self.held.clear()
+        return not self.held
+
+    @property
+    def time(self) -> int:
+        return min(state.time for state in self.upstream.values())
+
+
+class Relay:
+    """A hop as a part of the agent (:class:`agents.base.run.Part`).
+
+    ``sources`` says which upstream topics to read at this moment; when it says otherwise later, the
+    hop begins again with them.
+    """
+
+    def __init__(
+        self,
+        hop: Hop,
+        *,
+        upstream: Cluster,
+        downstream: Cluster,
+        sources: Callable[[], frozenset[str]],
+        target: Topic,
+        identity: str,
+        sieve: Callable[[], Sieve] | None = None,
+    ) -> None:
+        self.hop = hop
+        self._upstream = upstream
+        self._downstream = downstream
+        self._sources = sources
+        self._target = target
+        self._identity = identity
+        self._make_sieve = sieve
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See :class:`agents.base.run.Part`."""
+        topics = self._sources()
+        if not topics:
+            await until(stop, asyncio.sleep(0.5))
+            raise Unavailable("There is no topic to read yet", contract=self.hop.contract)
+        await ensure(self._downstream, [self._target])
+        parts = [(self._target.name, partition) for partition in range(self._target.partitions)]
+        copy = Copy(self._downstream, self._identity, parts)
+        sieve = self._make_sieve() if self._make_sieve else None
+        reader: TopicReader | None = None
+        try:
+            ends = await copy.open()
+            if sieve:
+                await sieve.open(ends)
+            lanes = await self._lanes(topics, ends)
+            start = {
+                (topic, partition): lane.next[topic]
+                for partition, lane in lanes.items()
+                for topic in topics
+            }
+            reader = await TopicReader.open(self._upstream, start)
+            await self._pump(stop, topics, reader, copy, lanes, sieve)
+            await self._finish(copy, lanes, sieve)
+        finally:
+            if reader:
+                await reader.close()
+            await copy.close()
+            if sieve:
+                sieve.close()
+
+    async def _lanes(self, topics: frozenset[str], ends: dict[Part, End]) -> dict[int, _Lane]:
+        """Where each partition of the copy says upstream stood."""
+        async with Connection(self._upstream) as connection:
+            there = await connection.topics()
+            for topic in topics:
+                if topic not in there:
+                    raise Unavailable(
+                        "The topic is not there yet", kafka=self._upstream.bootstrap, topic=topic
+                    )
+                if there[topic] != self._target.partitions:
+                    raise WrongPartitions(
+                        topic=topic, expected=self._target.partitions, found=there[topic]
+                    )
+            bounds = await connection.ends(
+                (topic, partition) for topic in topics for partition in range(there[topic])
+            )
+        lanes = {}
+        for (_, partition), end in ends.items():
+            known = end.mark.position if end.mark else {}
+            states = {
+                topic: msgspec.convert(position, Continuity) for topic, position in known.items()
+            }
+            for topic in topics:
+                if topic not in states:
+                    first = bounds[topic, partition][0]
+                    states[topic] = Continuity(offset=first, thinned=first > 0)
+            lanes[partition] = _Lane(
+                # A topic that is gone keeps its position: it may come back.
+                upstream=states,
+                bound={topic: bounds[topic, partition][1] for topic in topics},
+                held=set(end.held),
+                next={topic: states[topic].offset for topic in topics},
+                end={topic: bounds[topic, partition][1] for topic in topics},
+                complete=end.mark.time if end.mark else 0,
+            )
+        return lanes
+
+    async def _pump(
+        self,
+        stop: asyncio.Event,
+        topics: frozenset[str],
+        reader: TopicReader,
+        copy: Copy,
+        lanes: dict[int, _Lane],
+        sieve: Sieve | None,
+    ) -> None:
+        hop = self.hop
+        renew_at = time.monotonic() + RENEW_SECONDS
+        renew_after = hop.events + RENEW_EVENTS
+        while time.monotonic() < renew_at and hop.events < renew_after:
+            slices = await until(stop, reader.read())
+            if slices is None or self._sources() != topics:
+                return
+            hop.running()
+            for piece in slices:
+                lane = lanes[piece.partition]
+                await self._pass_on(piece, lane, copy, sieve)
+                lane.next[piece.topic], lane.end[piece.topic] = piece.next, piece.end
+            await copy.flush()
+            now = time.monotonic()
+            for partition, lane in lanes.items():
+                part = (self._target.name, partition)
+                late = lane.due and now - lane.marked_at >= MARK_SECONDS
+                if late or copy.unmarked(part) >= MARK_EVENTS:
+                    await self._mark(partition, lane, copy, sieve)
+            copy.check()
+            hop.lag = sum(
+                lane.end[topic] - lane.next[topic] for lane in lanes.values() for topic in topics
+            )
+            hop.complete = min(lane.complete for lane in lanes.values())
+
+    async def _pass_on(
+        self, piece: Slice, lane: _Lane, copy: Copy, sieve: Sieve | None
+    ) -> None:
+        part = (self._target.name, piece.partition)
+        state = lane.upstream[piece.topic]
+        held = lane.held
+        for record in piece.records:
+            kind = take(record, state)
+            if kind is True:
+                passed: Passed | Record | None = record
+                if sieve:
+                    passed = sieve.take(piece.partition, record)
+                if passed is None:
+                    continue
+                if held:
+                    name = (header(record.headers, "ce_id") or b"").decode()
+                    if name in held:
+                        held.discard(name)
+                        continue
+                copy.add(part, record.key, passed.value, passed.headers, record.timestamp)
+                self.hop.events += 1
+            elif kind is not False:
+                lane.due = True
+                lane.next[piece.topic] = record.offset + 1
+                if len(lane.upstream) == 1:
+                    await self._mark(piece.partition, lane, copy, sieve)
+
+    async def _mark(
+        self, partition: int, lane: _Lane, copy: Copy, sieve: Sieve | None
+    ) -> None:
+        if not lane.passed:
+            return
+        done = sieve.marking(partition) if sieve else None
+        mark: Watermark = await copy.mark(
+            (self._target.name, partition), lane.upstream, lane.time, done
+        )
+        lane.due, lane.marked_at, lane.complete = False, time.monotonic(), mark.time
+
+    async def _finish(self, copy: Copy, lanes: dict[int, _Lane], sieve: Sieve | None) -> None:
+        """Drain: everything read is written, and a watermark says so."""
+        for partition, lane in lanes.items():
+            if copy.unmarked((self._target.name, partition)):
+                await self._mark(partition, lane, copy, sieve)
+        await copy.drain()

@@ -1,0 +1,203 @@
+"""A view: the records of a contract that one neighbour is granted.
+
+A record whose scope leaves the grant is deleted in the view; a key that never was in the view never
+appears there, not even as a deletion. For that a view remembers its keys, on disk, as they were when
+its last watermark was drawn; if that is lost it is read again from the view's own topic.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from agents.base.stream import Record
+from agents.base.watermark import FENCE, TYPE
+from agents.kafka.batches import records_of
+from agents.kafka.cluster import Cluster
+from agents.kafka.copy import End
+from agents.kafka.wire import Connection, Part
+from agents.relay.relay import Passed
+from contracts.envelope import Header, header
+from contracts.identifiers import within
+
+#: A key's owner while it is not in the view, in what is not on disk yet.
+_OUT = b""
+
+
+class ScopeSieve:
+    """Lets through what belongs to ``scope``; a :class:`agents.relay.relay.Sieve`.
+
+    Where a view merges several owners, each key remembers the ``ce_source`` it came from: only that
+    source's deletion counts, so a record that moved to another owner is not deleted by the first.
+    """
+
+    def __init__(self, cluster: Cluster, topic: str, contract: str, scope: str, path: Path) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._scope = scope
+        self._deleted = f"{contract}.deleted".encode()
+        self._members = Members(path)
+        self._verdicts: dict[bytes, bool] = {}
+
+    async def open(self, ends: dict[Part, End]) -> None:
+        """Bring the memory to each partition's last watermark. Raises Unavailable."""
+        async with Connection(self._cluster) as connection:
+            for part, end in ends.items():
+                known = self._members.start(part[1], end.mark.stream if end.mark else "", end.offset)
+                if end.mark is not None and known < end.offset:
+                    await self._read_again(connection, part, known, end.offset)
+                    self._members.settle(part[1], end.offset)
+
+    async def _read_again(
+        self, connection: Connection, part: Part, start: int, stop: int
+    ) -> None:
+        bounds = await connection.ends([part])
+        start = max(start, bounds[part][0])
+        while start < stop:
+            (node,) = await connection.leaders([part])
+            (answer,) = await connection.fetch(node, {part: start})
+            records, start = records_of(answer.buffer, start, answer.aborted)
+            for record in records:
+                kind = header(record.headers, "ce_type")
+                if record.offset >= stop or kind in (TYPE, FENCE) or record.key is None:
+                    continue
+                if record.value is None:
+                    self._members.put(part[1], record.key, _OUT)
+                else:
+                    self._members.put(part[1], record.key, _source(record))
+
+    def take(self, partition: int, record: Record) -> Passed | None:
+        """See :class:`agents.relay.relay.Sieve`."""
+        key = record.key
+        if key is None:
+            return None
+        if record.value is not None and self._granted(record):
+            self._members.put(partition, key, _source(record))
+            return Passed(record.value, record.headers)
+        if self._members.source(partition, key) != _source(record):
+            return None
+        self._members.put(partition, key, _OUT)
+        return Passed(None, self._as_deleted(record.headers))
+
+    def _granted(self, record: Record) -> bool:
+        scope = header(record.headers, "ce_scope") or b""
+        verdict = self._verdicts.get(scope)
+        if verdict is None:
+            verdict = within(scope.decode(), self._scope)
+            if len(self._verdicts) < 100_000:
+                self._verdicts[scope] = verdict
+        return verdict
+
+    def _as_deleted(self, headers: tuple[Header, ...]) -> list[Header]:
+        # Where the record went is nobody's business here: its new scope stays out.
+        return [
+            (name, self._deleted if name == "ce_type" else value)
+            for name, value in headers
+            if name not in ("ce_scope", "content-type")
+        ]
+
+    def marking(self, partition: int) -> Callable[[int], None]:
+        """See :class:`agents.relay.relay.Sieve`."""
+        return self._members.marking(partition)
+
+    def close(self) -> None:
+        self._members.close()
+
+
+def _source(record: Record) -> bytes:
+    return header(record.headers, "ce_source") or b"?"
+
+
+class Members:
+    """Which keys are in a view, on disk as of a watermark, with what came after it in memory."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(path, isolation_level=None)
+        # Losing it costs reading the view's topic again, so it need not be synced.
+        self._base.executescript(
+            """
+            PRAGMA journal_mode = WAL;
+            PRAGMA synchronous = OFF;
+            CREATE TABLE IF NOT EXISTS member (
+                partition INTEGER, key BLOB, source BLOB, PRIMARY KEY (partition, key)
+            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS position (
+                partition INTEGER PRIMARY KEY, stream TEXT, offset INTEGER
+            );
+            """
+        )
+        self._streams: dict[int, str] = {}
+        self._recent: dict[int, dict[bytes, bytes]] = {}
+        #: Between a watermark's drawing and its standing in Kafka.
+        self._frozen: dict[int, list[dict[bytes, bytes]]] = {}
+
+    def start(self, partition: int, stream: str, offset: int) -> int:
+        """Offset from which the view's topic must be read again to reach ``offset``.
+
+        What is on disk is forgotten when it belongs to another life of the topic or to later than
+        ``offset``.
+        """
+        self._streams[partition] = stream
+        self._recent[partition], self._frozen[partition] = {}, []
+        row = self._base.execute(
+            "SELECT stream, offset FROM position WHERE partition = ?", (partition,)
+        ).fetchone()
+        if row and row[0] == stream and row[1] <= offset:
+            return int(row[1])
+        self._base.execute("DELETE FROM member WHERE partition = ?", (partition,))
+        self._base.execute("DELETE FROM position WHERE partition = ?", (partition,))
+        return 0
+
+    def source(self, partition: int, key: bytes) -> bytes:
+        """The source of ``key`` in the view, empty when it is not there."""
+        found = self._recent[partition].get(key)
+        if found is not None:
+            return found
+        for deltas in reversed(self._frozen[partition]):
+            if (found := deltas.get(key)) is not None:
+                return found
+        row = self._base.execute(
+            "SELECT source FROM member WHERE partition = ? AND key = ?", (partition, key)
+        ).fetchone()
+        return bytes(row[0]) if row else _OUT
+
+    def put(self, partition: int, key: bytes, source: bytes) -> None:
+        self._recent[partition][key] = source
+
+    def marking(self, partition: int) -> Callable[[int], None]:
+        deltas = self._recent[partition]
+        self._recent[partition] = {}
+        self._frozen[partition].append(deltas)
+
+        def stands(offset: int) -> None:
+            # Watermarks of a partition stand in the order they were drawn.
+            assert self._frozen[partition][0] is deltas
+            self._write(partition, deltas, offset)
+            del self._frozen[partition][0]
+
+        return stands
+
+    def settle(self, partition: int, offset: int) -> None:
+        """What was put so far is as of ``offset``."""
+        self._write(partition, self._recent[partition], offset)
+        self._recent[partition] = {}
+
+    def _write(self, partition: int, deltas: dict[bytes, bytes], offset: int) -> None:
+        base = self._base
+        base.execute("BEGIN")
+        base.executemany(
+            "INSERT OR REPLACE INTO member VALUES (?, ?, ?)",
+            [(partition, key, source) for key, source in deltas.items() if source != _OUT],
+        )
+        base.executemany(
+            "DELETE FROM member WHERE partition = ? AND key = ?",
+            [(partition, key) for key, source in deltas.items() if source == _OUT],
+        )
+        base.execute(
+            "INSERT OR REPLACE INTO position VALUES (?, ?, ?)",
+            (partition, self._streams[partition], offset),
+        )
+        base.execute("COMMIT")
+
+    def close(self) -> None:
+        self._base.close()

@@ -1,0 +1,28 @@
+"""A link in a process of its own, to be killed: python -m tests.live.hop BOOTSTRAP FROM TO."""
+
+import asyncio
+import sys
+
+from agents.base.run import supervise
+from agents.base.status import Hop
+from agents.kafka.cluster import Cluster
+from agents.kafka.topics import DATA, Topic
+from agents.relay.relay import Relay
+from tests.live.streams import PARTITIONS
+
+
+def link(cluster: Cluster, upstream: str, target: str) -> Relay:
+    """A link on one cluster from topic to topic."""
+    return Relay(
+        Hop("link", "resident.v2", upstream, target),
+        upstream=cluster,
+        downstream=cluster,
+        sources=lambda: frozenset({upstream}),
+        target=Topic(target, PARTITIONS, DATA),
+        identity=f"link-{target}",
+    )
+
+
+if __name__ == "__main__":
+    bootstrap, upstream, target = sys.argv[1:]
+    asyncio.run(supervise(link(Cluster(bootstrap), upstream, target), asyncio.Event()))
