@@ -1,6 +1,7 @@
 """What a contract is: a typed record and the promises its owner makes about it."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +19,17 @@ class Text(msgspec.Struct, frozen=True):
 
     zh: str
     en: str
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A rule of one field that its type cannot say.
+
+    ``fault`` answers the stable name of what is broken, or None; ``expected`` completes "Expected …".
+    """
+
+    field: str
+    fault: Callable[[Any], str | None]
+    expected: str
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +57,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     personal: tuple[str, ...] = ()
     #: What later changes of a key do while one of its changes lies among the dead letters.
     after_rejection: Literal["follow", "wait"] = "follow"
+    rules: tuple[Rule, ...] = ()
     partitions: int = 3
 
     @property

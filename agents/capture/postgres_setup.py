@@ -1,0 +1,204 @@
+"""What a PostgreSQL source needs of the server: looked at, and made, before the first row."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from agents.base.errors import SlotLost, SourceMismatch, Unavailable
+from agents.capture import pgoutput
+
+Connection = psycopg.AsyncConnection[Any]
+
+
+class Table(msgspec.Struct, frozen=True):
+    """``name_`` is ``schema.table``; ``columns`` maps contract fields to columns; ``name`` is that of
+    the publication and the slot."""
+
+    name_: str
+    columns: dict[str, str]
+    key: str
+    name: str
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(*self.name_.split("."))
+
+    def select(self, fields: Sequence[str], rest: sql.SQL) -> sql.Composed:
+        """``SELECT`` the columns of ``fields``; ``{0}`` in ``rest`` is the key column."""
+        columns = sql.SQL(", ").join(sql.Identifier(self.columns[field]) for field in fields)
+        key = sql.Identifier(self.columns[self.key])
+        return sql.SQL("SELECT {} FROM {} ").format(columns, self.identifier) + rest.format(key)
+
+    def rows(self, cursor: psycopg.AsyncCursor[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
+        """The cursor's rows as the stream would tell them: from the same text, by the same table."""
+        result = cursor.pgresult
+        assert result is not None
+        converters = [pgoutput.CONVERT.get(result.ftype(at)) for at in range(len(fields))]
+        rows = []
+        for number in range(result.ntuples):
+            row = {}
+            for at, field in enumerate(fields):
+                raw = result.get_value(number, at)
+                text = None if raw is None else raw.decode()
+                convert = converters[at]
+                row[field] = text if convert is None or text is None else convert(text)
+            rows.append(row)
+        return rows
+
+
+@contextlib.contextmanager
+def open_failures(dsn: str, table: Table) -> Iterator[None]:
+    """Turn what the server answers while we open into the agent's own errors."""
+    facts = {"table": table.name_, "slot": table.name}
+    try:
+        yield
+    except (
+        psycopg.errors.ObjectNotInPrerequisiteState,
+        psycopg.errors.UndefinedObject,
+    ) as error:
+        raise SlotLost(said=_said(error), **facts) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SourceMismatch(
+            "The database user lacks a right",
+            said=_said(error),
+            do="ALTER ROLE … REPLICATION, and GRANT SELECT on the table and CREATE on the database",
+            **facts,
+        ) from error
+    except psycopg.Error as error:
+        where = psycopg.conninfo.conninfo_to_dict(dsn)
+        place = f"{where.get('host', 'local')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
+        raise Unavailable(
+            f"PostgreSQL at {place} does not answer", said=_said(error), **facts
+        ) from error
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error).strip()
+
+
+async def examine(side: Connection, table: Table) -> str:
+    """Check server, table, columns and identity; the answer is the key column's type.
+
+    Raises SourceMismatch that says what to change, and where.
+    """
+    for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
+        await side.execute(f"SET {setting}".encode())
+    (level,) = await _row(side, "SHOW wal_level")
+    if level != "logical":
+        raise SourceMismatch(
+            f"Expected wal_level = logical, got {level}.",
+            do="ALTER SYSTEM SET wal_level = 'logical' and restart PostgreSQL",
+        )
+    schema, name = table.name_.split(".")
+    found = await _rows(
+        side,
+        """
+        SELECT attribute.attname, format_type(attribute.atttypid, NULL), relation.relreplident::text,
+               coalesce((
+                   SELECT bool_or(attribute.attnum = ANY (ix.indkey)) FROM pg_index ix
+                   WHERE ix.indrelid = relation.oid AND CASE relation.relreplident
+                       WHEN 'd' THEN ix.indisprimary WHEN 'i' THEN ix.indisreplident END
+               ), false)
+        FROM pg_class relation
+        JOIN pg_namespace space ON space.oid = relation.relnamespace
+        JOIN pg_attribute attribute ON attribute.attrelid = relation.oid
+        WHERE space.nspname = %s AND relation.relname = %s AND attnum > 0 AND NOT attisdropped
+        """,
+        schema,
+        name,
+    )
+    if not found:
+        raise SourceMismatch("Expected the table, found none of that name", table=table.name_)
+    there = {row[0]: row[1:] for row in found}
+    missing = sorted(set(table.columns.values()) - there.keys())
+    if missing:
+        raise SourceMismatch(
+            "Expected the columns the contract needs",
+            table=table.name_,
+            missing=missing,
+            there=sorted(there),
+            do="name the column that holds each field under `columns` of the source",
+        )
+    key = table.columns[table.key]
+    kind, identity, covered = there[key]
+    if identity != "f" and not covered:
+        raise SourceMismatch(
+            f"Expected the column {key} in the table's replica identity: without it the "
+            "application's own UPDATE and DELETE would fail once the table is published",
+            table=table.name_,
+            do=f"ALTER TABLE {table.name_} ADD PRIMARY KEY ({key}), "
+            f"or ALTER TABLE {table.name_} REPLICA IDENTITY FULL",
+        )
+    return str(kind)
+
+
+async def make_slot(side: Connection, table: Table, position: int | None) -> int:
+    """The LSN from which the slot can tell. Makes publication and slot on the first start, in that
+    order. Raises SlotLost when it cannot continue from ``position``."""
+    await _make_publication(side, table)
+    row = await _rows(
+        side,
+        """
+        SELECT confirmed_flush_lsn - '0/0', plugin, database = current_database(), wal_status
+        FROM pg_replication_slots WHERE slot_name = %s
+        """,
+        table.name,
+    )
+    if not row:
+        if position is not None:
+            raise SlotLost("The replication slot is gone", slot=table.name, position=position)
+        await side.execute(
+            "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (table.name,)
+        )
+        return await make_slot(side, table, None)
+    confirmed, plugin, ours, status = row[0]
+    if plugin != "pgoutput" or not ours:
+        raise SlotLost(
+            "The replication slot is another one", slot=table.name, plugin=plugin, here=ours
+        )
+    if status == "lost":
+        raise SlotLost(
+            "The server has given up the replication slot's log", slot=table.name, wal_status=status
+        )
+    if position is not None and confirmed > position:
+        raise SlotLost(
+            "The replication slot was moved beyond the end of the copy",
+            slot=table.name, confirmed=int(confirmed), position=position,
+        )  # fmt: skip
+    return int(confirmed)
+
+
+async def _make_publication(side: Connection, table: Table) -> None:
+    published = await _rows(
+        side,
+        "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s",
+        table.name,
+    )
+    if published and [row[0] for row in published] != [table.name_]:
+        raise SourceMismatch(
+            "The publication is for another table",
+            publication=table.name, expected=table.name_, found=[row[0] for row in published],
+            do=f"DROP PUBLICATION {table.name}",
+        )  # fmt: skip
+    if not published:
+        root = ", publish_via_partition_root = true" if side.info.server_version >= 130_000 else ""
+        await side.execute(
+            sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (").format(
+                sql.Identifier(table.name), table.identifier
+            )
+            + sql.SQL("publish = 'insert, update, delete, truncate'")
+            + sql.SQL(root)
+            + sql.SQL(")")
+        )
+
+
+async def _rows(side: Connection, query: LiteralString, *values: Any) -> list[Any]:
+    return await (await side.execute(query, values or None)).fetchall()
+
+
+async def _row(side: Connection, query: LiteralString) -> Any:
+    return (await _rows(side, query))[0]

@@ -1,0 +1,76 @@
+"""The identifiers government records carry, and their check characters. Pure functions.
+
+Citizen numbers follow GB 11643-1999, unified social credit codes GB 32100-2015, division codes
+GB/T 2260 with the statistics bureau's codes below the county.
+"""
+
+from datetime import date
+
+from contracts.model import Level
+
+_CITIZEN_WEIGHTS = tuple(2**power % 11 for power in range(17, 0, -1))
+_CITIZEN_CHECKS = "10X98765432"
+
+#: The digits and letters of a credit code: no I, O, S, V, Z.
+CREDIT_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_CREDIT_VALUES = {character: value for value, character in enumerate(CREDIT_ALPHABET)}
+_CREDIT_WEIGHTS = tuple(3**power % 31 for power in range(17))
+
+_LEVELS: dict[int, Level] = {
+    2: "province",
+    4: "city",
+    6: "county",
+    9: "township",
+    12: "village",
+}
+
+
+def citizen_check(first: str) -> str:
+    """The 18th character for the first 17 digits of a citizen number (ISO 7064 MOD 11-2)."""
+    total = sum(int(digit) * weight for digit, weight in zip(first, _CITIZEN_WEIGHTS, strict=True))
+    return _CITIZEN_CHECKS[total % 11]
+
+
+def citizen_fault(number: str) -> str | None:
+    """The first rule an 18-character citizen number breaks: ``shape``, ``birth-date`` or
+    ``check-digit``; None when it is right."""
+    if len(number) != 18 or not number.isascii() or not number[:17].isdigit():
+        return "shape"
+    try:
+        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return "birth-date"
+    return None if number[17] == citizen_check(number[:17]) else "check-digit"
+
+
+def credit_check(first: str) -> str:
+    """The 18th character for the first 17 of a unified social credit code.
+
+    Raises KeyError for a character the alphabet does not have.
+    """
+    total = sum(
+        _CREDIT_VALUES[character] * weight
+        for character, weight in zip(first, _CREDIT_WEIGHTS, strict=True)
+    )
+    return CREDIT_ALPHABET[-total % 31]
+
+
+def credit_fault(code: str) -> str | None:
+    """The first rule a unified social credit code breaks: ``shape`` or ``check-character``."""
+    if len(code) != 18 or not code[2:8].isdigit() or any(c not in _CREDIT_VALUES for c in code):
+        return "shape"
+    return None if code[17] == credit_check(code[:17]) else "check-character"
+
+
+def level_of(code: str) -> Level:
+    """The level a division code belongs to; ``0`` is the nation. Raises ValueError."""
+    if code == "0":
+        return "nation"
+    if not code.isascii() or not code.isdigit() or len(code) not in _LEVELS:
+        raise ValueError(f"Expected a division code of 2, 4, 6, 9 or 12 digits or 0, got {code!r}")
+    return _LEVELS[len(code)]
+
+
+def within(code: str, scope: str) -> bool:
+    """Does the division ``code`` lie in ``scope``? The nation, ``0``, covers all."""
+    return scope == "0" or code.startswith(scope)

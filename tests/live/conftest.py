@@ -1,0 +1,49 @@
+"""Real servers for the live tests: one broker and one PostgreSQL for all of them."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, Server, free_ports
+
+
+def _started(server: Server) -> Iterator[Server]:
+    try:
+        asyncio.run(server.start())  # type: ignore[attr-defined]
+    except NotInstalled as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("servers")
+    for each in (folder, *list(folder.parents)[:2]):
+        each.chmod(0o755)  # PostgreSQL runs as another user when we are root
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka(servers: Path) -> Iterator[Server]:
+    """A broker of its own for this run; topics are named after their test."""
+    yield from _started(KafkaServer(servers / "kafka", free_ports(1)[0]))
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Path) -> Iterator[Server]:
+    """A PostgreSQL of its own for this run."""
+    yield from _started(PostgresServer(servers / "postgres", free_ports(1)[0]))
+
+
+@pytest.fixture
+async def database(postgres: PostgresServer) -> AsyncIterator[str]:
+    """Connection string of a database made for this test."""
+    create: Callable[[str], Awaitable[str]] = postgres.create
+    yield await create(f"t{uuid.uuid4().hex[:8]}")
