@@ -8,7 +8,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -365,7 +365,39 @@ async def _window(
     seen: "Status",
     stack: contextlib.AsyncExitStack,
 ) -> "list[Part]":
-    return []
+    from agents.base.health import listening
+    from agents.window.feed import Feed
+    from agents.window.follow import Follow
+    from agents.window.gateway import window_app
+    from agents.window.store import Store
+    from contracts.subjects import CONTRACTS
+
+    assert config.window
+    store = Store(config.agent.state / "window.sqlite")
+    stack.callback(store.close)
+    feed = Feed(store)
+    expected = {source.contract for source in config.source}
+    if config.parent:
+        expected |= {*config.parent.pull, *config.parent.push}
+
+    def sources(name: str) -> Callable[[], frozenset[str]]:
+        return lambda: watch.held(name)
+
+    follows = {
+        name: Follow(
+            seen,
+            contract=found,
+            cluster=here,
+            store=store,
+            feed=feed,
+            sources=sources(name),
+            expected=name in expected,
+        )
+        for name, found in CONTRACTS.items()
+    }
+    app = window_app(store, feed, follows, seen)
+    await stack.enter_async_context(listening(app, config.window.listen, "window.listen"))
+    return list(follows.values())
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def load(path: Path) -> NodeFile:
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
     try:
-        config = msgspec.convert(_filled(raw, "$"), NodeFile, strict=True)
+        config = msgspec.convert(_filled(raw, "$"), NodeFile, dec_hook=_path)
         _validate(config)
     except msgspec.ValidationError as wrong:
         raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
@@ -118,6 +118,12 @@ def load(path: Path) -> NodeFile:
         agent = msgspec.structs.replace(config.agent, state=path.parent / config.agent.state)
         config = msgspec.structs.replace(config, agent=agent)
     return config
+
+
+def _path(kind: type, value: Any) -> Path:
+    if kind is not Path or not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return Path(value)
 
 
 class _Wrong(ValueError):

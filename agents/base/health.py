@@ -12,7 +12,14 @@ from agents.base.status import Status
 
 
 def health_app(status: Status) -> web.Application:
-    """The application; it reads ``status`` and changes nothing."""
+    """An application of these four alone."""
+    app = web.Application()
+    add_health(app, status)
+    return app
+
+
+def add_health(app: web.Application, status: Status) -> None:
+    """Add the four to ``app``; they read ``status`` and change nothing."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(status)
 
@@ -36,12 +43,10 @@ def health_app(status: Status) -> web.Application:
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
-    app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/status", show)
     app.router.add_get("/metrics", metrics)
-    return app
 
 
 @contextlib.asynccontextmanager

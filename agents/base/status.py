@@ -70,12 +70,13 @@ class Status(Collector):
     def hop(self, kind: Kind, contract: str, from_: str, to: str) -> Hop:
         """A new hop, shown from now on."""
         hop = Hop(kind, contract, from_, to)
-        self.hops.append(hop)
+        self.show(hop)
         return hop
 
-    def drop(self, hop: Hop) -> None:
-        """Show a hop no longer."""
-        self.hops = [other for other in self.hops if other is not hop]
+    def show(self, hop: Hop) -> None:
+        """Show a hop made elsewhere, once."""
+        if not any(other is hop for other in self.hops):
+            self.hops.append(hop)
 
     @property
     def ready(self) -> bool:

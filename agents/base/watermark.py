@@ -62,18 +62,17 @@ class Continuity(msgspec.Struct):
         """A watermark was read at ``offset``.
 
         Raises :class:`GapFound` when events are missing or repeated, :class:`StreamReplaced` when
-        the partition is not the one read before.
+        the partition is not the one read before; this state is then as it was.
         """
-        if offset != self.offset:
-            self.thinned = True
+        thinned = self.thinned or offset != self.offset
         if self.stream and mark.stream != self.stream:
             raise StreamReplaced(expected=self.stream, found=mark.stream, offset=offset)
-        if mark.number <= self.number or (not self.thinned and mark.number != self.number + 1):
+        if mark.number <= self.number or (not thinned and mark.number != self.number + 1):
             raise GapFound(
                 "The watermark's number does not follow",
                 expected=self.number + 1, found=mark.number, offset=offset,
-            )
-        if not self.thinned and mark.count != self.counted:
+            )  # fmt: skip
+        if not thinned and mark.count != self.counted:
             raise GapFound(
                 expected=mark.count, counted=self.counted, watermark=mark.number, offset=offset
             )

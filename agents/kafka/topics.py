@@ -137,12 +137,11 @@ async def ensure(cluster: Cluster, wanted: Iterable[Topic]) -> None:
 
 
 class Watch:
-    """Keeps the list of a cluster's topics fresh, so that a new one is used within seconds."""
+    """Keeps the list of a cluster's topics fresh, so that a new one is used within a second."""
 
-    def __init__(self, cluster: Cluster, every: float = 2.0) -> None:
+    def __init__(self, cluster: Cluster, every: float = 1.0) -> None:
         self.cluster = cluster
         self.topics: dict[str, int] = {}
-        self.known = asyncio.Event()
         self._every = every
 
     async def run(self) -> None:
@@ -152,11 +151,12 @@ class Watch:
                 async with Connection(self.cluster) as connection:
                     while True:
                         self.topics = await connection.topics()
-                        self.known.set()
                         await asyncio.sleep(self._every)
             await asyncio.sleep(self._every)
 
     def held(self, contract: str, *, without: str | None = None) -> frozenset[str]:
         """The topics of ``contract`` this node holds, but for what came from ``without``."""
         topics = held(self.topics).get(contract, set())
-        return frozenset(topic for topic in topics if neighbour_of(topic) != without)
+        return frozenset(
+            topic for topic in topics if without is None or neighbour_of(topic) != without
+        )

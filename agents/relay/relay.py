@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import msgspec
+import structlog
 
-from agents.base.errors import Unavailable
 from agents.base.run import until
 from agents.base.status import Hop
 from agents.base.stream import Record, Slice, take
@@ -23,6 +23,8 @@ from agents.kafka.reader import TopicReader
 from agents.kafka.topics import Topic, WrongPartitions, ensure
 from agents.kafka.wire import Connection, Part
 from contracts.envelope import Header, header
+
+log = structlog.get_logger()
 
 #: A watermark is due after this many events even if upstream draws none, so that the end to be read
 #: back on start stays small.
@@ -112,10 +114,9 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
-        topics = self._sources()
-        if not topics:
-            await until(stop, asyncio.sleep(0.5))
-            raise Unavailable("There is no topic to read yet", contract=self.hop.contract)
+        topics = await until(stop, self._upstream_topics())
+        if topics is None:
+            return
         await ensure(self._downstream, [self._target])
         parts = [(self._target.name, partition) for partition in range(self._target.partitions)]
         copy = Copy(self._downstream, self._identity, parts)
@@ -141,18 +142,31 @@ class Relay:
             if sieve:
                 sieve.close()
 
+    async def _upstream_topics(self) -> frozenset[str]:
+        """Wait until there is something to read: it may not have been granted or made yet."""
+        said = False
+        while True:
+            async with Connection(self._upstream) as connection:
+                for _ in range(20):
+                    topics = self._sources()
+                    if topics and topics <= (await connection.topics()).keys():
+                        return topics
+                    await asyncio.sleep(0.25)
+            if not said:
+                said = True
+                log.info(
+                    "waiting for upstream to have it", contract=self.hop.contract,
+                    topic=self.hop.to, kafka=self._upstream.bootstrap, upstream=sorted(topics),
+                )  # fmt: skip
+
     async def _lanes(self, topics: frozenset[str], ends: dict[Part, End]) -> dict[int, _Lane]:
         """Where each partition of the copy says upstream stood."""
         async with Connection(self._upstream) as connection:
             there = await connection.topics()
             for topic in topics:
-                if topic not in there:
-                    raise Unavailable(
-                        "The topic is not there yet", kafka=self._upstream.bootstrap, topic=topic
-                    )
-                if there[topic] != self._target.partitions:
+                if there.get(topic) != self._target.partitions:
                     raise WrongPartitions(
-                        topic=topic, expected=self._target.partitions, found=there[topic]
+                        topic=topic, expected=self._target.partitions, found=there.get(topic)
                     )
             bounds = await connection.ends(
                 (topic, partition) for topic in topics for partition in range(there[topic])

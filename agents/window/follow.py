@@ -1,0 +1,126 @@
+"""Reading a contract's topics into the store: the last step of an event."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from agents.base.errors import Unavailable
+from agents.base.run import until
+from agents.base.status import Hop, Status
+from agents.base.stream import Reader
+from agents.base.watermark import Continuity
+from agents.kafka.cluster import Cluster
+from agents.kafka.reader import TopicReader
+from agents.kafka.wire import Connection, Part
+from agents.window.feed import Feed
+from agents.window.store import Applied, Store
+from contracts.model import Contract
+
+#: Latencies are over the last minute, and at most so many.
+MINUTE, SAMPLES = 60.0, 10_000
+
+
+class Follow:
+    """One contract at this window, as a part of the agent (:class:`agents.base.run.Part`).
+
+    ``sources`` are the topics that hold it here at this moment; while there are none, nothing is
+    shown of it unless ``expected``.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        *,
+        contract: Contract,
+        cluster: Cluster,
+        store: Store,
+        feed: Feed,
+        sources: Callable[[], frozenset[str]],
+        expected: bool,
+    ) -> None:
+        self.contract = contract
+        self.hop = Hop("window", contract.name, contract.name, "window")
+        self.repeated = 0
+        self.out_of_order = 0
+        self._status = status
+        self._cluster = cluster
+        self._store = store
+        self._feed = feed
+        self._sources = sources
+        self._states: dict[Part, Continuity] = {}
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
+        self.hop.latency = self.latency
+        if expected:
+            status.show(self.hop)
+
+    @property
+    def shown(self) -> bool:
+        """Is the contract here, or expected to be?"""
+        return any(hop is self.hop for hop in self._status.hops)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See :class:`agents.base.run.Part`."""
+        while not (topics := self._sources()):
+            if await until(stop, asyncio.sleep(0.2, True)) is None:
+                return
+        self._status.show(self.hop)
+        self.hop.from_ = ", ".join(sorted(topics))
+        start = await self._start(topics)
+        reader = await TopicReader.open(self._cluster, start)
+        try:
+            await self.read(stop, reader, topics)
+        finally:
+            await reader.close()
+
+    async def _start(self, topics: frozenset[str]) -> dict[Part, int]:
+        """Where to read on: where the store stands, or the beginning of what it never read."""
+        async with Connection(self._cluster) as connection:
+            there = await connection.topics()
+            if missing := topics - there.keys():
+                raise Unavailable("A topic is not there", topics=sorted(missing))
+            parts = [(topic, number) for topic in topics for number in range(there[topic])]
+            ends = await connection.ends(parts)
+        known = self._store.positions(topics)
+        start = {}
+        self._states = {}
+        for part in parts:
+            first = ends[part][0]
+            begin = (first, Continuity(offset=first, thinned=first > 0))
+            start[part], self._states[part] = known.get(part, begin)
+        return start
+
+    async def read(self, stop: asyncio.Event, reader: Reader, topics: frozenset[str]) -> None:
+        """Apply what ``reader`` brings until ``stop`` is set or other topics are to be read."""
+        lags: dict[Part, int] = {}
+        while (pieces := await until(stop, reader.read())) is not None:
+            for piece in pieces:
+                part = (piece.topic, piece.partition)
+                if piece.records:
+                    state = self._states.setdefault(part, Continuity())
+                    self._applied(self._store.apply(self.contract.name, piece, state))
+                lags[part] = piece.end - piece.next
+            self.hop.running()
+            self.hop.lag = sum(lags.values())
+            self.hop.complete = min((state.time for state in self._states.values()), default=0)
+            if self._sources() != topics:
+                return
+
+    def _applied(self, applied: Applied) -> None:
+        self.hop.events += len(applied.changes)
+        self.repeated += applied.repeated
+        self.out_of_order += applied.out_of_order
+        self._feed.publish(applied.changes)
+        now, moment = time.time_ns() // 1000, time.monotonic()
+        self._latencies.extend((moment, (now - change.time) / 1000) for change in applied.changes)
+
+    def latency(self) -> dict[str, float] | None:
+        """Milliseconds from commit to here over the last minute, None when nothing came."""
+        since = time.monotonic() - MINUTE
+        recent = sorted(value for moment, value in self._latencies if moment >= since)
+        if not recent:
+            return None
+        return {
+            "p50": round(recent[len(recent) // 2], 2),
+            "p99": round(recent[min(len(recent) - 1, len(recent) * 99 // 100)], 2),
+        }

@@ -1,0 +1,280 @@
+"""The window over HTTP: look-ups, pages, the feed as server-sent events, and the page.
+
+Errors are ``application/problem+json`` (RFC 9457); every answer about a contract says in
+``Complete-As-Of`` up to when it is complete. Server-sent events follow the HTML standard, section 9.2.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from agents.base.health import add_health
+from agents.base.status import Status
+from agents.window.feed import Feed, TokenRefused, described
+from agents.window.follow import Follow
+from agents.window.store import Store
+from contracts.envelope import format_time
+from contracts.model import Contract
+
+PAGE = Path(__file__).parent / "page"
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/window.css": ("window.css", "text/css"),
+    "/window.js": ("window.js", "text/javascript"),
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+#: Records in one page at most, and when not said.
+LARGEST_PAGE, PAGE_SIZE = 1_000, 100
+#: Seconds a subscriber may take to accept what it is sent before it is cut.
+SLOW = 30.0
+#: Seconds between heartbeats.
+BEAT = 1.0
+
+
+class Problem(Exception):
+    """An answer that is no: status, title and what was expected and found."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        self.status, self.title, self.detail = status, title, detail
+        super().__init__(detail)
+
+
+def window_app(
+    store: Store, feed: Feed, follows: Mapping[str, Follow], status: Status
+) -> web.Application:
+    """The application. ``follows`` are the contracts by name; those shown have topics here."""
+    app = web.Application(middlewares=[_guarded])
+    gateway = _Gateway(store, feed, follows)
+    app.router.add_get("/v1/contracts", gateway.contracts)
+    app.router.add_get("/v1/{contract}/records/{key}", gateway.record)
+    app.router.add_get("/v1/{contract}/records", gateway.records)
+    app.router.add_get("/v1/{contract}/events", gateway.events)
+    for path in _FILES:
+        app.router.add_get(path, _file)
+    add_health(app, status)
+    return app
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = _problem(problem.status, problem.title, problem.detail)
+    except web.HTTPException as error:
+        response = _problem(error.status, error.reason, f"{request.method} {request.path}")
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+    if not response.prepared:
+        response.headers.update(_HEADERS)
+    return response
+
+
+def _problem(status: int, title: str, detail: str) -> web.Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return web.Response(
+        status=status,
+        body=json.dumps(body, ensure_ascii=False).encode(),
+        content_type="application/problem+json",
+    )
+
+
+async def _file(request: web.Request) -> web.Response:
+    name, kind = _FILES[request.path]
+    body = (PAGE / name).read_bytes()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers={"ETag": tag})
+    return web.Response(body=body, content_type=kind, charset="utf-8", headers={"ETag": tag})
+
+
+class _Gateway:
+    def __init__(self, store: Store, feed: Feed, follows: Mapping[str, Follow]) -> None:
+        self._store = store
+        self._feed = feed
+        self._follows = follows
+
+    async def contracts(self, request: web.Request) -> web.Response:
+        _parameters(request)
+        rows = [self._contract(follow) for follow in self._follows.values() if follow.shown]
+        return _json({"contracts": rows, "token": self._feed.token})
+
+    def _contract(self, follow: Follow) -> dict[str, Any]:
+        contract, hop = follow.contract, follow.hop
+        return {
+            "name": contract.name,
+            "revision": f"{contract.major}.{contract.minor}",
+            "title": _text(contract.title),
+            "owner": _text(contract.owner),
+            "key": contract.key,
+            "scope": contract.scope,
+            "freshness_s": contract.freshness,
+            "complete_as_of": format_time(hop.complete) if hop.complete else None,
+            "age_s": round(time.time() - hop.complete / 1e6, 3) if hop.complete else None,
+            "records": self._store.total(contract.name),
+            "state": hop.state,
+            "error": hop.error,
+            "lag": hop.lag,
+            "events": hop.events,
+            "repeated": follow.repeated,
+            "out_of_order": follow.out_of_order,
+            "latency_ms": follow.latency(),
+            "fields": fields_of(contract),
+        }
+
+    async def record(self, request: web.Request) -> web.Response:
+        follow = self._follow(request)
+        _parameters(request)
+        key = request.match_info["key"]
+        entry = self._store.get(follow.contract.name, key)
+        headers = _complete(follow)
+        if entry is None:
+            response = _problem(404, "No such record", f"`{follow.contract.name}` has no `{key}`")
+            response.headers.update(headers)
+            return response
+        headers["ETag"] = tag = f'"{entry.id}"'
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers=headers)
+        return _json(described(entry), headers)
+
+    async def records(self, request: web.Request) -> web.Response:
+        follow = self._follow(request)
+        given = _parameters(request, "scope", "after", "limit")
+        limit = _whole(given.get("limit", str(PAGE_SIZE)), "limit", LARGEST_PAGE)
+        scope = _scope(given)
+        page = self._store.page(follow.contract.name, scope, given.get("after", ""), limit)
+        following = page[-1].key if len(page) == limit else None
+        body = {"records": [described(entry) for entry in page], "next": following}
+        return _json(body, _complete(follow))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events; ``Last-Event-ID``, or the parameter of that name, resumes."""
+        follow = self._follow(request)
+        given = _parameters(request, "scope", "from", "last_event_id")
+        scope, begin = _scope(given), given.get("from", "now")
+        if begin not in ("state", "now"):
+            raise Problem(400, "Wrong parameter", f"Expected from=state or now, got `{begin}`")
+        token = request.headers.get("Last-Event-ID") or given.get("last_event_id")
+        try:
+            since = self._feed.position(token or self._feed.token)
+        except TokenRefused as error:
+            raise Problem(
+                410, "Token refused", f"{error}; begin again with from=state and without it"
+            ) from None
+        response = web.StreamResponse(
+            headers={**_HEADERS, **_complete(follow), "Content-Type": "text/event-stream"}
+        )
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        from_state = begin == "state" and not token
+        pieces = self._feed.subscribe(
+            frozenset({follow.contract.name}), scope, None if from_state else since, beat=BEAT
+        )
+        told = -1
+        try:
+            async for piece in pieces:
+                chunk = b"".join(map(_event, piece))
+                if follow.hop.complete != told or not piece:
+                    told = follow.hop.complete
+                    chunk += _event((None, "watermark", _watermark(follow)))
+                async with asyncio.timeout(SLOW):
+                    await response.write(chunk)
+        except (TimeoutError, ConnectionResetError):
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
+        return response
+
+    def _follow(self, request: web.Request) -> Follow:
+        name = request.match_info["contract"]
+        found = self._follows.get(name)
+        if found is None or not found.shown:
+            there = ", ".join(name for name, one in self._follows.items() if one.shown)
+            raise Problem(404, "No such contract", f"Expected one of {there}, got `{name}`")
+        return found
+
+
+def _event(message: tuple[str | None, str, bytes]) -> bytes:
+    token, name, data = message
+    head = b"" if token is None else b"id: %s\n" % token.encode()
+    return b"%sevent: %s\ndata: %s\n\n" % (head, name.encode(), data)
+
+
+def _watermark(follow: Follow) -> bytes:
+    hop = follow.hop
+    return msgspec.json.encode(
+        {
+            "complete_as_of": format_time(hop.complete) if hop.complete else None,
+            "state": hop.state,
+        }
+    )
+
+
+def _complete(follow: Follow) -> dict[str, str]:
+    complete = follow.hop.complete
+    return {"Complete-As-Of": format_time(complete) if complete else "unknown"}
+
+
+def _json(body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body), content_type="application/json", headers=headers
+    )
+
+
+def _parameters(request: web.Request, *known: str) -> dict[str, str]:
+    for name in request.query:
+        if name not in known:
+            raise Problem(
+                400, "Unknown parameter",
+                f"Expected {', '.join(known) or 'no parameters'}, got `{name}`",
+            )  # fmt: skip
+    return dict(request.query)
+
+
+def _scope(given: Mapping[str, str]) -> str:
+    scope = given.get("scope", "")
+    if scope and not (scope.isascii() and scope.isdigit() and len(scope) <= 12):
+        raise Problem(400, "Wrong parameter", f"Expected scope=a division code, got `{scope}`")
+    return scope
+
+
+def _whole(text: str, name: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise Problem(400, "Wrong parameter", f"Expected {name}=1 to {most}, got `{text}`")
+    return int(text)
+
+
+def _text(text: Any) -> dict[str, str]:
+    return {"zh": text.zh, "en": text.en}
+
+
+def fields_of(contract: Contract) -> list[dict[str, Any]]:
+    """Name, titles and whether it is personal, for each field, in the contract's order."""
+    schema = msgspec.json.schema(contract.record)
+    properties = next(iter(schema["$defs"].values()))["properties"]
+    rows = []
+    for name, property_ in properties.items():
+        chinese, _, english = property_.get("title", name).partition(" | ")
+        title = {"zh": chinese, "en": english or chinese}
+        rows.append({"name": name, "title": title, "personal": name in contract.personal})
+    return rows

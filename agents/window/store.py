@@ -1,0 +1,274 @@
+"""The window's store: current state, a bounded feed of recent changes, and the position, in SQLite.
+
+Events and the position they bring are applied in one transaction, so that a kill -9 leaves both or
+neither. ``synchronous=NORMAL`` in WAL mode may lose the last transactions in a power cut, but never a
+part of one: what is lost is read from Kafka again, from the position that was lost with it.
+"""
+
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from agents.base.errors import GapFound, LevelsyncError, Policy, StreamReplaced
+from agents.base.stream import Record, Slice, take
+from agents.base.watermark import Continuity
+from contracts.envelope import event_of
+
+#: The feed keeps this many changes, so that a subscriber may be away for as long.
+FEED = 100_000
+_TRIM_EVERY = 5_000
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS record (
+    contract TEXT, key TEXT, origin TEXT, scope TEXT, value BLOB, id TEXT, time INTEGER,
+    sequence TEXT, source TEXT, dataschema TEXT, seq INTEGER,
+    PRIMARY KEY (contract, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS record_scope ON record (contract, scope, key);
+CREATE TABLE IF NOT EXISTS change (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, contract TEXT, key TEXT, scope TEXT, was TEXT,
+    value BLOB, id TEXT, time INTEGER, sequence TEXT, source TEXT
+);
+CREATE TABLE IF NOT EXISTS position (
+    topic TEXT, partition INTEGER, next INTEGER, state BLOB, PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS total (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
+"""
+
+
+class StoreFull(LevelsyncError):
+    """The disk of the window's store is full."""
+
+    policy = Policy.RETRY
+    hint = "Make room; nothing is lost meanwhile, and the agent goes on by itself."
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A record as it is now. ``time`` is the commit in microseconds since 1970 UTC; ``seq`` that of
+    the change which made it so."""
+
+    contract: str
+    key: str
+    scope: str
+    value: bytes
+    id: str
+    time: int
+    sequence: str
+    source: str
+    dataschema: str
+    seq: int
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One change as it was applied; ``value`` None is a deletion, ``was`` the scope before it."""
+
+    seq: int
+    contract: str
+    key: str
+    scope: str
+    was: str
+    value: bytes | None
+    id: str
+    time: int
+    sequence: str
+    source: str
+
+
+class Applied(msgspec.Struct):
+    """What one slice did."""
+
+    changes: list[Change]
+    #: Events that were there already or were older than what is there; 0 unless a promise broke.
+    repeated: int = 0
+    out_of_order: int = 0
+
+
+class Store:
+    """One window's store; one writer, and any number of readers in the same process."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(path, isolation_level=None)
+        self._base.executescript(_SCHEMA)
+        self._base.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:10],)
+        )
+        #: Random, made with the store: a token of another store is recognised by it.
+        self.id: str = self._one("SELECT value FROM meta WHERE name = 'id'")[0]
+        self._trimmed = 0
+
+    def apply(self, contract: str, piece: Slice, state: Continuity) -> Applied:
+        """Apply a slice and save ``state``, which takes the records in as it reads.
+
+        Raises StoreFull with nothing applied. On GapFound or StreamReplaced what stands before the
+        bad watermark is applied, and the position stays before it.
+        """
+        before = msgspec.structs.replace(state)
+        applied = Applied([])
+        found: GapFound | StreamReplaced | None = None
+        position = piece.next
+        base = self._base
+        try:
+            base.execute("BEGIN IMMEDIATE")
+            for record in piece.records:
+                try:
+                    event = take(record, state) is True
+                except (GapFound, StreamReplaced) as error:
+                    found, position = error, record.offset
+                    break
+                if event:
+                    self._enter(contract, piece.topic, record, applied)
+            base.execute(
+                "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)",
+                (piece.topic, piece.partition, position, msgspec.json.encode(state)),
+            )
+            base.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if base.in_transaction:
+                base.execute("ROLLBACK")
+            for name in state.__struct_fields__:
+                setattr(state, name, getattr(before, name))
+            if "full" in str(error):
+                raise StoreFull(said=str(error)) from None
+            raise
+        if found is not None:
+            raise found
+        self._trim(len(applied.changes))
+        return applied
+
+    def _enter(self, contract: str, topic: str, record: Record, applied: Applied) -> None:
+        event = event_of(record.value, record.headers)
+        base = self._base
+        row = base.execute(
+            "SELECT origin, sequence, scope FROM record WHERE contract = ? AND key = ?",
+            (contract, event.key),
+        ).fetchone()
+        if row and row[0] == topic and event.sequence <= row[1]:
+            if event.sequence == row[1]:
+                applied.repeated += 1
+            else:
+                applied.out_of_order += 1
+            return
+        if event.value is None and (row is None or row[0] != topic):
+            return  # not there, or another owner's by now
+        was = row[2] if row else ""
+        cursor = base.execute(
+            "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (contract, event.key, event.scope, was, event.value, event.id, event.time,
+             event.sequence, event.source),
+        )  # fmt: skip
+        seq = cursor.lastrowid or 0
+        if event.value is None:
+            base.execute(
+                "DELETE FROM record WHERE contract = ? AND key = ?", (contract, event.key)
+            )
+        else:
+            base.execute(
+                "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (contract, event.key, topic, event.scope, event.value, event.id, event.time,
+                 event.sequence, event.source, event.dataschema, seq),
+            )  # fmt: skip
+        grown = (event.value is not None) - (row is not None)
+        if grown:
+            base.execute(
+                "INSERT INTO total VALUES (?, ?)"
+                " ON CONFLICT (contract) DO UPDATE SET records = records + excluded.records",
+                (contract, grown),
+            )
+        applied.changes.append(
+            Change(seq, contract, event.key, event.scope, was, event.value, event.id, event.time,
+                   event.sequence, event.source)
+        )  # fmt: skip
+
+    def _trim(self, count: int) -> None:
+        self._trimmed += count
+        if self._trimmed >= _TRIM_EVERY:
+            self._trimmed = 0
+            self._base.execute("DELETE FROM change WHERE seq <= ?", (self.last - FEED,))
+
+    def positions(self, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, Continuity]]:
+        """Where to read on in each partition that was read before, and what was verified there."""
+        found = {}
+        for topic in topics:
+            for partition, following, state in self._base.execute(
+                "SELECT partition, next, state FROM position WHERE topic = ?", (topic,)
+            ):
+                found[topic, partition] = (
+                    following, msgspec.json.decode(state, type=Continuity)
+                )  # fmt: skip
+        return found
+
+    def get(self, contract: str, key: str) -> Entry | None:
+        """The record of ``key`` as it is now."""
+        row = self._base.execute(
+            f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key = ?", (contract, key)
+        ).fetchone()
+        return Entry(*row) if row else None
+
+    def page(self, contract: str, scope: str, after: str, limit: int) -> list[Entry]:
+        """Up to ``limit`` records of ``scope`` with keys after ``after``, in the order of keys."""
+        if scope in ("", "0"):
+            rows = self._base.execute(
+                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
+                " ORDER BY key LIMIT ?",
+                (contract, after, limit),
+            )
+        else:
+            rows = self._base.execute(
+                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
+                " AND scope >= ? AND scope < ? ORDER BY key LIMIT ?",
+                (contract, after, scope, scope + "\x7f", limit),
+            )
+        return [Entry(*row) for row in rows]
+
+    def changes_after(self, seq: int, limit: int) -> list[Change]:
+        """Up to ``limit`` changes after ``seq``, of all contracts, in the order applied."""
+        rows = self._base.execute(
+            "SELECT seq, contract, key, scope, was, value, id, time, sequence, source"
+            " FROM change WHERE seq > ? ORDER BY seq LIMIT ?",
+            (seq, limit),
+        )
+        return [Change(*row) for row in rows]
+
+    def total(self, contract: str) -> int:
+        """How many records there are."""
+        row = self._base.execute(
+            "SELECT records FROM total WHERE contract = ?", (contract,)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def last(self) -> int:
+        """``seq`` of the newest change, 0 when there was none."""
+        row = self._base.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def first(self) -> int:
+        """``seq`` of the oldest change the feed still has; one past the newest when it is empty."""
+        row = self._one("SELECT min(seq) FROM change")
+        return self.last + 1 if row[0] is None else int(row[0])
+
+    def _one(self, query: str) -> tuple[str, ...]:
+        row: tuple[str, ...] = self._base.execute(query).fetchone()
+        return row
+
+    def entries(self, contract: str, scope: str, size: int = 500) -> Iterator[list[Entry]]:
+        """All records page by page, each page as it is when it is asked for."""
+        after = ""
+        while page := self.page(contract, scope, after, size):
+            yield page
+            after = page[-1].key
+
+    def close(self) -> None:
+        self._base.close()
+
+
+_ENTRY = "contract, key, scope, value, id, time, sequence, source, dataschema, seq"
