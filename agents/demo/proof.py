@@ -32,7 +32,7 @@ from contracts.check import check
 from contracts.envelope import parse_time
 from contracts.subjects import CONTRACTS
 
-WRITES, RATE, WRONG = 5_200, 260.0, 12
+WRITES, RATE, WRONG = 8_000, 260.0, 12
 LICENCES, LICENCE_RATE = 150, 8.0
 #: Seconds after the last write within which everything must have arrived.
 DRAIN = 20.0
