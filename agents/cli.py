@@ -205,8 +205,10 @@ def dead_letters(args: argparse.Namespace) -> int:
         elif args.action == "show":
             print(json.dumps(letter, ensure_ascii=False, indent=2))
         else:
-            print(f"{letter['time']}  {letter['contract']}  {letter['path']}  {letter['rule']}  "
-                  f"{letter['message']}")
+            print(
+                f"{letter['time']}  {letter['contract']}  {letter['path']}  {letter['rule']}  "
+                f"{letter['message']}"
+            )
     return 0
 
 
@@ -285,9 +287,7 @@ def _captures(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
             return PostgresSource(dsn=dsn, table=name, columns=columns, key=key, name=slot)
 
         hop = seen.hop("capture", found.name, table.table, found.name)
-        parts.append(
-            Intake(hop, contract=found, cluster=here, node=config.node.id, source=source)
-        )
+        parts.append(Intake(hop, contract=found, cluster=here, node=config.node.id, source=source))
     return parts
 
 
@@ -337,8 +337,12 @@ def _links(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
 
     node, parent = config.node.id, config.parent
     above = Cluster(parent.bootstrap, parent.replicas, f"levelsync-{node}")
-    ways = [(name, above, view(name, node), here, received(name, parent.id)) for name in parent.pull]
-    ways += [(name, here, view(name, parent.id), above, received(name, node)) for name in parent.push]
+    ways = [
+        (name, above, view(name, node), here, received(name, parent.id)) for name in parent.pull
+    ]
+    ways += [
+        (name, here, view(name, parent.id), above, received(name, node)) for name in parent.push
+    ]
     parts: list[Part] = []
     for name, upstream, topic, downstream, target in ways:
 
@@ -395,7 +399,7 @@ async def _window(
         )
         for name, found in CONTRACTS.items()
     }
-    app = window_app(store, feed, follows, seen)
+    app = window_app(config.node.name, store, feed, follows, seen)
     await stack.enter_async_context(listening(app, config.window.listen, "window.listen"))
     return list(follows.values())
 

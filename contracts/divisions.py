@@ -39,14 +39,12 @@ def parent_of(code: str) -> str | None:
 def full_name(code: str) -> str:
     """``370102`` → 山东省济南市历下区. Raises KeyError for a code that is not there."""
     names = _names()
-    return "".join(
-        names[code[:length]] for length in (2, 4, 6, 9) if length <= len(code)
-    )
+    return "".join(names[code[:length]] for length in (2, 4, 6, 9) if length <= len(code))
 
 
 @functools.cache
 def _names() -> dict[str, str]:
-    return dict(line.split("\t") for line in _text().splitlines())  # type: ignore[misc]
+    return dict(line.split("\t") for line in _text().splitlines())
 
 
 def _text() -> str:

@@ -23,7 +23,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass
 
 
-class Node(_Table):
+class Node(_Table, frozen=True):
     #: Division code prefix, ``370102``; a department adds its name, ``3701-housing``.
     id: str
     name: str
@@ -35,20 +35,20 @@ class Node(_Table):
         return scope_of(self.id)
 
 
-class Agent(_Table):
+class Agent(_Table, frozen=True):
     #: Where /healthz, /readyz, /status and /metrics answer.
     listen: str = "127.0.0.1:8600"
     #: Folder for what the agent may lose but would rather keep.
     state: Path = Path("state")
 
 
-class Kafka(_Table):
+class Kafka(_Table, frozen=True):
     bootstrap: str
     #: Copies of each partition; three in production.
     replicas: int = 1
 
 
-class Parent(_Table):
+class Parent(_Table, frozen=True):
     id: str
     bootstrap: str
     replicas: int = 1
@@ -61,7 +61,7 @@ class Parent(_Table):
         return Kafka(bootstrap=self.bootstrap, replicas=self.replicas)
 
 
-class PostgresTable(_Table, tag="postgres", tag_field="kind"):
+class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
     contract: str
     dsn: str
     table: str
@@ -72,17 +72,17 @@ class PostgresTable(_Table, tag="postgres", tag_field="kind"):
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
 
 
-class Grant(_Table):
+class Grant(_Table, frozen=True):
     contract: str
     to: str
     purpose: str
 
 
-class Window(_Table):
+class Window(_Table, frozen=True):
     listen: str = "127.0.0.1:8700"
 
 
-class NodeFile(_Table):
+class NodeFile(_Table, frozen=True):
     node: Node
     kafka: Kafka
     agent: Agent = Agent()
@@ -244,4 +244,3 @@ def _secret(name: str, path: str) -> str:
 
 def _dotted(message: str) -> str:
     return message.replace("`$.", "`").replace(" - at ", ", at ")
-

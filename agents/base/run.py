@@ -106,9 +106,7 @@ async def run_in_order(stages: Sequence[Sequence[Part]], stop: asyncio.Event, gr
     async with asyncio.TaskGroup() as group:
         tasks = [
             [
-                group.create_task(
-                    supervise(part, stage_stop), name=f"{part.hop.hop}-{part.hop.to}"
-                )
+                group.create_task(supervise(part, stage_stop), name=f"{part.hop.hop}-{part.hop.to}")
                 for part in stage
             ]
             for stage, stage_stop in zip(stages, stops, strict=True)
@@ -120,6 +118,9 @@ async def run_in_order(stages: Sequence[Sequence[Part]], stop: asyncio.Event, gr
                 continue
             _, late = await asyncio.wait(stage_tasks, timeout=grace)
             for task in late:
-                log.warning("not drained in time; what is missing follows on restart",
-                            part=task.get_name(), grace_s=grace)
+                log.warning(
+                    "not drained in time; what is missing follows on restart",
+                    part=task.get_name(),
+                    grace_s=grace,
+                )
                 task.cancel()

@@ -51,7 +51,13 @@ class Intake:
     """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`)."""
 
     def __init__(
-        self, hop: Hop, *, contract: Contract, cluster: Cluster, node: str, source: Callable[[], Source]
+        self,
+        hop: Hop,
+        *,
+        contract: Contract,
+        cluster: Cluster,
+        node: str,
+        source: Callable[[], Source],
     ) -> None:
         self.hop = hop
         self._contract = contract
@@ -98,15 +104,17 @@ class Intake:
         self._round = max(rounds.values())
         self._confirmable = None
         position = next(
-            (end.mark.position["at"] for end in ends.values() if end.mark and _round(end) == common),
+            (
+                end.mark.position["at"]
+                for end in ends.values()
+                if end.mark and _round(end) == common
+            ),
             None,
         )
         self.hop.complete = min(end.mark.time if end.mark else 0 for end in ends.values())
         return position, set().union(*(end.held for end in ends.values()))
 
-    async def _pump(
-        self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]
-    ) -> None:
+    async def _pump(self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]) -> None:
         started = marked = time.monotonic()
         last: Changes | None = None
         fresh = True  # something was added, or nothing marked yet
@@ -145,11 +153,15 @@ class Intake:
                 checked = check(contract, change.fields)
                 if checked.key != change.key:
                     raise Rejected(
-                        f"$.{contract.key}", "key-mismatch", "Expected the key of the row, got another"
+                        f"$.{contract.key}",
+                        "key-mismatch",
+                        "Expected the key of the row, got another",
                     )
                 if len(checked.value) > LARGEST:
                     raise Rejected(
-                        "$", "too-large", f"Expected at most {LARGEST} bytes, got {len(checked.value)}"
+                        "$",
+                        "too-large",
+                        f"Expected at most {LARGEST} bytes, got {len(checked.value)}",
                     )
                 scope, value, kind = checked.scope, checked.value, "changed"
         except Rejected as refused:

@@ -29,10 +29,11 @@ async def read_letters(
             for partition in range(there.get(dead(name), 0))
         ]
         for part, (start, end) in (await connection.ends(parts)).items() if parts else ():
-            while start < end:
+            following = start
+            while following < end:
                 (node,) = await connection.leaders([part])
-                (answer,) = await connection.fetch(node, {part: start})
-                records, start = records_of(answer.buffer, start, answer.aborted)
+                (answer,) = await connection.fetch(node, {part: following})
+                records, following = records_of(answer.buffer, following, answer.aborted)
                 letters.extend(
                     msgspec.json.decode(record.value)
                     for record in records

@@ -208,8 +208,8 @@ def _array(text: str) -> Any:
 CONVERT: dict[int, Callable[[str], Any]] = {
     16: "t".__eq__,  # bool
     17: lambda text: base64.b64encode(bytes.fromhex(text[2:])).decode(),  # bytea
-    114: lambda text: msgspec.json.decode(text),  # json
-    3802: lambda text: msgspec.json.decode(text),  # jsonb
+    114: msgspec.json.decode,  # json
+    3802: msgspec.json.decode,  # jsonb
     1184: lambda text: text[:-3] + "Z" if text.endswith("+00") else text,  # timestamptz
     1000: _array,  # bool[]
     1005: _array,  # int2[]

@@ -91,12 +91,12 @@ class PostgresSource:
                 self._dsn, autocommit=True, connect_timeout=5
             )
             key_type = await examine(self._side, self._table)
-            slot = await make_slot(self._side, self._table, known and known.lsn)
+            slot = await make_slot(self._side, self._table, known.lsn if known else None)
             self._stream = await psycopg.AsyncConnection.connect(
                 self._dsn,
                 autocommit=True,
                 connect_timeout=5,
-                replication="database",  # type: ignore[arg-type]
+                replication="database",
             )
             system = await self._identify(known)
             self._position = known or Position(system, slot, Progress(run=f"{slot:X}"))
@@ -369,5 +369,3 @@ class PostgresSource:
         for connection in (self._stream, self._side):
             if connection is not None:
                 await connection.close()
-
-

@@ -97,14 +97,12 @@ class Copier:
         )
         for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
             await self._connection.execute(f"SET {setting}".encode())
-        copied = [
-            name.removeprefix(self._prefix) for name in held if name.startswith(self._prefix)
-        ]
+        copied = [name.removeprefix(self._prefix) for name in held if name.startswith(self._prefix)]
         if copied:
             self.passed = False
             cursor = await self._connection.execute(
                 sql.SQL("SELECT k::text FROM unnest(%s::{}[]) k ORDER BY k DESC LIMIT 1").format(
-                    sql.SQL(self._key_type)  # type: ignore[arg-type]
+                    sql.SQL(self._key_type)
                 ),
                 (copied,),
             )
@@ -140,9 +138,7 @@ class Copier:
             rows = table.rows(await connection.execute(query, values), fields)
             passed = True
             if self._furthest is not None and len(rows) == self._size:
-                compare = sql.SQL("SELECT %s::{0} >= %s::{0}").format(
-                    sql.SQL(self._key_type)  # type: ignore[arg-type]
-                )
+                compare = sql.SQL("SELECT %s::{0} >= %s::{0}").format(sql.SQL(self._key_type))
                 cursor = await connection.execute(
                     compare, (str(rows[-1][table.key]), self._furthest)
                 )

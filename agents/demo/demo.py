@@ -117,7 +117,17 @@ async def _lines(levels: "Levels", writes: "asyncio.Future[Any]") -> None:
 class Figures:
     """What the agents say of themselves, as rows: node, hop, path, events/s, lag, age, p50, p99."""
 
-    HEAD = ("node", "hop", "topic", "events/s", "lag", "complete as of", "p50 ms", "p99 ms", "state")
+    HEAD = (
+        "node",
+        "hop",
+        "topic",
+        "events/s",
+        "lag",
+        "complete as of",
+        "p50 ms",
+        "p99 ms",
+        "state",
+    )
 
     def __init__(self, levels: "Levels") -> None:
         self._levels = levels

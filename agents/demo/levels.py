@@ -62,8 +62,9 @@ class Levels:
     async def _start(self) -> None:
         self._tell("starting three Kafka brokers and PostgreSQL")
         async with asyncio.TaskGroup() as group:
-            for server in (self.postgres, *self.brokers.values()):
-                group.create_task(server.start(), name=server.name)
+            group.create_task(self.postgres.start(), name="postgres")
+            for broker in self.brokers.values():
+                group.create_task(broker.start(), name=broker.name)
         self._tell("filling the offices' tables with real divisions and invented people")
         for database in ("province", "county"):
             await self.postgres.create(database)

@@ -105,9 +105,11 @@ class Clerks:
 
     async def _write(self, connection: psycopg.AsyncConnection[Any], *, bad: bool) -> None:
         chance, people = self.people.chance, self.people
-        kind: Kind = "wrong" if bad else chance.choices(
-            ("insert", "update", "delete", "move"), weights=(30, 45, 8, 17)
-        )[0]  # type: ignore[assignment]
+        kind: Kind = (
+            "wrong"
+            if bad
+            else chance.choices(("insert", "update", "delete", "move"), weights=(30, 45, 8, 17))[0]
+        )
         if bad or kind == "insert":
             row, rule = people.wrong_resident() if bad else (people.resident(COUNTY), "")
             if not bad and chance.random() < 0.35:
@@ -193,5 +195,3 @@ def _insert(table: str, row: dict[str, Any]) -> sql.Composed:
     return sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(*table.split(".")), names, values
     )
-
-

@@ -133,9 +133,11 @@ class Subscriber:
             record = change["record"]
             self.seen.append(
                 Seen(
-                    change["key"], record["phone"] if record else "",
-                    change["id"], change["sequence"],
-                )  # fmt: skip
+                    change["key"],
+                    record["phone"] if record else "",
+                    change["id"],
+                    change["sequence"],
+                )
             )
             committed = parse_time(change["time"]) / 1e6
             milliseconds = (time.time() - committed) * 1000
@@ -156,9 +158,10 @@ async def prove(*, as_json: bool) -> int:
 
     async with Levels(say, residents=3_000, licences=50) as levels:
         result = await _prove(levels, say)
-    held = not any(
-        result[name] for name in ("missing", "repeated", "out_of_order", "leaked")
-    ) and result["rejected_as_meant"]
+    held = (
+        not any(result[name] for name in ("missing", "repeated", "out_of_order", "leaked"))
+        and result["rejected_as_meant"]
+    )
     result["ok"] = held
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
@@ -173,9 +176,7 @@ async def _prove(levels: Levels, say: Any) -> dict[str, Any]:
     clerks = levels.clerks
     was_here = {key for key, street in clerks.residents.items() if street.startswith(COUNTY)}
     disturbances = Disturbances()
-    subscriber = Subscriber(
-        levels.url(COUNTY, "/v1/resident.v2/events?from=state"), disturbances
-    )
+    subscriber = Subscriber(levels.url(COUNTY, "/v1/resident.v2/events?from=state"), disturbances)
     memory: dict[str, float] = {}
     reading = asyncio.create_task(subscriber.run(), name="subscriber")
     async with asyncio.timeout(10):
@@ -307,7 +308,9 @@ async def _compare_rows(levels: Levels) -> dict[str, int]:
         after = page["next"]
     return {
         "compared": len(wanted),
-        "missing": sum(1 for key, record in wanted.items() if _plain(got.get(key)) != _plain(record)),
+        "missing": sum(
+            1 for key, record in wanted.items() if _plain(got.get(key)) != _plain(record)
+        ),
         "unexpected": len(got.keys() - wanted.keys()),
     }
 

@@ -22,9 +22,13 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Connection
 
 _JAVA = (
-    "java -Xms96m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto "
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-).split()
+    "java",
+    "-Xms96m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
 
 
 class NotStarted(LevelsyncError):

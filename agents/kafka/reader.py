@@ -44,7 +44,7 @@ class TopicReader:
                     self._connection.fetch(node, wanted), name=f"fetch-{node}"
                 )
         await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
-        slices = []
+        slices: list[Slice] = []
         for node, task in list(self._under_way.items()):
             if task.done():
                 del self._under_way[node]

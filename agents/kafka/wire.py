@@ -121,7 +121,7 @@ class Connection:
                     return by_node
                 await asyncio.sleep(0.1 * attempt)
                 await client.force_metadata_update()
-        raise Unavailable("A partition has no leader", topic=missing[0], partition=missing[1])
+        raise Unavailable("A partition has no leader", partition=missing)
 
     async def fetch(
         self, node: int, wanted: Mapping[Part, int], *, wait_ms: int = 500

@@ -226,9 +226,7 @@ class Relay:
             )
             hop.complete = min(lane.complete for lane in lanes.values())
 
-    async def _pass_on(
-        self, piece: Slice, lane: _Lane, copy: Copy, sieve: Sieve | None
-    ) -> None:
+    async def _pass_on(self, piece: Slice, lane: _Lane, copy: Copy, sieve: Sieve | None) -> None:
         part = (self._target.name, piece.partition)
         state = lane.upstream[piece.topic]
         held = lane.held
@@ -253,9 +251,7 @@ class Relay:
                 if len(lane.upstream) == 1:
                     await self._mark(piece.partition, lane, copy, sieve)
 
-    async def _mark(
-        self, partition: int, lane: _Lane, copy: Copy, sieve: Sieve | None
-    ) -> None:
+    async def _mark(self, partition: int, lane: _Lane, copy: Copy, sieve: Sieve | None) -> None:
         if not lane.passed:
             return
         done = sieve.marking(partition) if sieve else None

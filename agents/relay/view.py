@@ -42,14 +42,14 @@ class ScopeSieve:
         """Bring the memory to each partition's last watermark. Raises Unavailable."""
         async with Connection(self._cluster) as connection:
             for part, end in ends.items():
-                known = self._members.start(part[1], end.mark.stream if end.mark else "", end.offset)
+                known = self._members.start(
+                    part[1], end.mark.stream if end.mark else "", end.offset
+                )
                 if end.mark is not None and known < end.offset:
                     await self._read_again(connection, part, known, end.offset)
                     self._members.settle(part[1], end.offset)
 
-    async def _read_again(
-        self, connection: Connection, part: Part, start: int, stop: int
-    ) -> None:
+    async def _read_again(self, connection: Connection, part: Part, start: int, stop: int) -> None:
         bounds = await connection.ends([part])
         start = max(start, bounds[part][0])
         while start < stop:

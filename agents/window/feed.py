@@ -7,7 +7,7 @@ sent is cut by the gateway; one that was away longer than the feed reaches back 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +22,10 @@ RING = 4_096
 TICK = 0.02
 #: Changes or records handed to a subscriber in one piece.
 PIECE = 500
+
+
+#: Token or None, event name, JSON.
+Message = tuple[str | None, str, bytes]
 
 
 class TokenRefused(Exception):
@@ -78,7 +82,7 @@ class Feed:
 
     async def subscribe(
         self, contracts: frozenset[str], scope: str, since: int | None, *, beat: float = 1.0
-    ) -> AsyncIterator[list[tuple[str | None, str, bytes]]]:
+    ) -> AsyncGenerator[list[Message], None]:
         """Messages ``(token or None, event name, JSON)`` in pieces; an empty piece is a heartbeat.
 
         ``since`` is the ``seq`` after which to begin; None begins with the state. Ends with a
@@ -116,7 +120,7 @@ class Feed:
                 yield [(None, "cut", b'{"reason":"too far behind the feed"}')]
                 return
             since = lines[-1].seq
-            piece = []
+            piece: list[Message] = []
             for line in lines:
                 if line.contract not in contracts:
                     continue

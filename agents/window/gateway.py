@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/window.css": ("window.css", "text/css"),
     "/window.js": ("window.js", "text/javascript"),
+    "/window.svg": ("window.svg", "image/svg+xml"),
 }
 _HEADERS = {
     "Content-Security-Policy": (
@@ -45,6 +46,7 @@ LARGEST_PAGE, PAGE_SIZE = 1_000, 100
 SLOW = 30.0
 #: Seconds between heartbeats.
 BEAT = 1.0
+_FEED = ("scope", "from", "last_event_id")
 
 
 class Problem(Exception):
@@ -56,15 +58,17 @@ class Problem(Exception):
 
 
 def window_app(
-    store: Store, feed: Feed, follows: Mapping[str, Follow], status: Status
+    name: str, store: Store, feed: Feed, follows: Mapping[str, Follow], status: Status
 ) -> web.Application:
-    """The application. ``follows`` are the contracts by name; those shown have topics here."""
+    """The application of the office called ``name``. ``follows`` are the contracts by name; those
+    shown have topics here."""
     app = web.Application(middlewares=[_guarded])
-    gateway = _Gateway(store, feed, follows)
+    gateway = _Gateway(name, store, feed, follows)
     app.router.add_get("/v1/contracts", gateway.contracts)
     app.router.add_get("/v1/{contract}/records/{key}", gateway.record)
     app.router.add_get("/v1/{contract}/records", gateway.records)
-    app.router.add_get("/v1/{contract}/events", gateway.events)
+    app.router.add_get("/v1/{contract}/events", gateway.events_of_one)
+    app.router.add_get("/v1/events", gateway.events_of_several)
     for path in _FILES:
         app.router.add_get(path, _file)
     add_health(app, status)
@@ -108,7 +112,8 @@ async def _file(request: web.Request) -> web.Response:
 
 
 class _Gateway:
-    def __init__(self, store: Store, feed: Feed, follows: Mapping[str, Follow]) -> None:
+    def __init__(self, name: str, store: Store, feed: Feed, follows: Mapping[str, Follow]) -> None:
+        self._name = name
         self._store = store
         self._feed = feed
         self._follows = follows
@@ -116,7 +121,7 @@ class _Gateway:
     async def contracts(self, request: web.Request) -> web.Response:
         _parameters(request)
         rows = [self._contract(follow) for follow in self._follows.values() if follow.shown]
-        return _json({"contracts": rows, "token": self._feed.token})
+        return _json({"name": self._name, "contracts": rows, "token": self._feed.token})
 
     def _contract(self, follow: Follow) -> dict[str, Any]:
         contract, hop = follow.contract, follow.hop
@@ -166,10 +171,22 @@ class _Gateway:
         body = {"records": [described(entry) for entry in page], "next": following}
         return _json(body, _complete(follow))
 
-    async def events(self, request: web.Request) -> web.StreamResponse:
+    async def events_of_one(self, request: web.Request) -> web.StreamResponse:
+        """The feed of one contract."""
+        return await self._events(request, [self._follow(request)], _parameters(request, *_FEED))
+
+    async def events_of_several(self, request: web.Request) -> web.StreamResponse:
+        """The feed of those in ``contracts=a,b``: a browser has only six connections for all."""
+        given = _parameters(request, "contracts", *_FEED)
+        names = [name for name in given.get("contracts", "").split(",") if name]
+        if not names:
+            raise Problem(400, "Missing parameter", "Expected contracts=a,b, got none")
+        return await self._events(request, [self._named(name) for name in names], given)
+
+    async def _events(
+        self, request: web.Request, follows: Sequence[Follow], given: Mapping[str, str]
+    ) -> web.StreamResponse:
         """Server-sent events; ``Last-Event-ID``, or the parameter of that name, resumes."""
-        follow = self._follow(request)
-        given = _parameters(request, "scope", "from", "last_event_id")
         scope, begin = _scope(given), given.get("from", "now")
         if begin not in ("state", "now"):
             raise Problem(400, "Wrong parameter", f"Expected from=state or now, got `{begin}`")
@@ -180,33 +197,36 @@ class _Gateway:
             raise Problem(
                 410, "Token refused", f"{error}; begin again with from=state and without it"
             ) from None
-        response = web.StreamResponse(
-            headers={**_HEADERS, **_complete(follow), "Content-Type": "text/event-stream"}
-        )
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
+        if len(follows) == 1:
+            response.headers.update(_complete(follows[0]))
         response.enable_chunked_encoding()
         await response.prepare(request)
         from_state = begin == "state" and not token
-        pieces = self._feed.subscribe(
-            frozenset({follow.contract.name}), scope, None if from_state else since, beat=BEAT
-        )
-        told = -1
+        names = frozenset(follow.contract.name for follow in follows)
+        pieces = self._feed.subscribe(names, scope, None if from_state else since, beat=BEAT)
+        told: dict[str, int] = {}
         try:
             async for piece in pieces:
                 chunk = b"".join(map(_event, piece))
-                if follow.hop.complete != told or not piece:
-                    told = follow.hop.complete
-                    chunk += _event((None, "watermark", _watermark(follow)))
+                for follow in follows:
+                    complete = follow.hop.complete
+                    if not piece or told.get(follow.contract.name) != complete:
+                        told[follow.contract.name] = complete
+                        chunk += _event((None, "watermark", _watermark(follow)))
                 async with asyncio.timeout(SLOW):
                     await response.write(chunk)
         except (TimeoutError, ConnectionResetError):
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            await pieces.aclose()  # type: ignore[attr-defined]
+            await pieces.aclose()
         return response
 
     def _follow(self, request: web.Request) -> Follow:
-        name = request.match_info["contract"]
+        return self._named(request.match_info["contract"])
+
+    def _named(self, name: str) -> Follow:
         found = self._follows.get(name)
         if found is None or not found.shown:
             there = ", ".join(name for name, one in self._follows.items() if one.shown)
@@ -224,6 +244,7 @@ def _watermark(follow: Follow) -> bytes:
     hop = follow.hop
     return msgspec.json.encode(
         {
+            "contract": follow.contract.name,
             "complete_as_of": format_time(hop.complete) if hop.complete else None,
             "state": hop.state,
         }
@@ -274,7 +295,9 @@ def fields_of(contract: Contract) -> list[dict[str, Any]]:
     properties = next(iter(schema["$defs"].values()))["properties"]
     rows = []
     for name, property_ in properties.items():
-        chinese, _, english = property_.get("title", name).partition(" | ")
+        kinds = [property_, *property_.get("anyOf", ())]
+        titled = next((kind["title"] for kind in kinds if "title" in kind), name)
+        chinese, _, english = titled.partition(" | ")
         title = {"zh": chinese, "en": english or chinese}
         rows.append({"name": name, "title": title, "personal": name in contract.personal})
     return rows

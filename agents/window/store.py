@@ -96,9 +96,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript(_SCHEMA)
-        self._base.execute(
-            "INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:10],)
-        )
+        self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:10],))
         #: Random, made with the store: a token of another store is recognised by it.
         self.id: str = self._one("SELECT value FROM meta WHERE name = 'id'")[0]
         self._trimmed = 0
@@ -166,9 +164,7 @@ class Store:
         )  # fmt: skip
         seq = cursor.lastrowid or 0
         if event.value is None:
-            base.execute(
-                "DELETE FROM record WHERE contract = ? AND key = ?", (contract, event.key)
-            )
+            base.execute("DELETE FROM record WHERE contract = ? AND key = ?", (contract, event.key))
         else:
             base.execute(
                 "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -216,8 +212,7 @@ class Store:
         """Up to ``limit`` records of ``scope`` with keys after ``after``, in the order of keys."""
         if scope in ("", "0"):
             rows = self._base.execute(
-                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
-                " ORDER BY key LIMIT ?",
+                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ? ORDER BY key LIMIT ?",
                 (contract, after, limit),
             )
         else:

@@ -35,9 +35,9 @@ class BusinessLicenceV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         Decimal | None, msgspec.Meta(title="注册资本（万元） | Registered capital (10,000 yuan)")
     ] = None
     established: Annotated[datetime.date, msgspec.Meta(title="成立日期 | Established")]
-    valid_until: Annotated[
-        datetime.date | None, msgspec.Meta(title="营业期限至 | Valid until")
-    ] = None
+    valid_until: Annotated[datetime.date | None, msgspec.Meta(title="营业期限至 | Valid until")] = (
+        None
+    )
     business_scope: Annotated[
         str, msgspec.Meta(max_length=2000, title="经营范围 | Scope of business")
     ]
@@ -46,9 +46,7 @@ class BusinessLicenceV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     status: Annotated[
         Literal["valid", "suspended", "revoked", "cancelled"], msgspec.Meta(title="状态 | Status")
     ]
-    issued_at: Annotated[
-        datetime.datetime, msgspec.Meta(tz=True, title="发照时间 | Issued at")
-    ]
+    issued_at: Annotated[datetime.datetime, msgspec.Meta(tz=True, title="发照时间 | Issued at")]
 
 
 V1 = Contract(

@@ -8,7 +8,8 @@ from contracts.identifiers import level_of
 from contracts.model import Contract, Rule, Text
 
 Code = Annotated[
-    str, msgspec.Meta(pattern=r"^(\d{2}|\d{4}|\d{6}|\d{9}|\d{12})$", title="区划代码 | Division code")
+    str,
+    msgspec.Meta(pattern=r"^(\d{2}|\d{4}|\d{6}|\d{9}|\d{12})$", title="区划代码 | Division code"),
 ]
 
 

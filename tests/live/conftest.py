@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,9 @@ import pytest
 from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, Server, free_ports
 
 
-def _started(server: Server) -> Iterator[Server]:
+def _started(server: KafkaServer | PostgresServer) -> Iterator[Server]:
     try:
-        asyncio.run(server.start())  # type: ignore[attr-defined]
+        asyncio.run(server.start())
     except NotInstalled as error:
         if os.environ.get("CI"):
             raise
@@ -43,7 +43,6 @@ def postgres(servers: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def database(postgres: PostgresServer) -> AsyncIterator[str]:
+async def database(postgres: PostgresServer) -> str:
     """Connection string of a database made for this test."""
-    create: Callable[[str], Awaitable[str]] = postgres.create
-    yield await create(f"t{uuid.uuid4().hex[:8]}")
+    return await postgres.create(f"t{uuid.uuid4().hex[:8]}")

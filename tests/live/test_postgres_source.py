@@ -338,7 +338,7 @@ async def test_a_change_of_the_table_itself_stops_before_a_wrong_event(
     await reading.source.open(None, frozenset())
     try:
         await reading.quiet()
-        await base.execute(statement)  # type: ignore[call-overload]
+        await base.execute(statement)
         await base.execute("INSERT INTO office.person (id) VALUES ('1')")
         with pytest.raises(SourceMismatch, match=says):
             await reading.until(lambda: reading.told)

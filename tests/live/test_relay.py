@@ -78,7 +78,12 @@ async def test_a_hop_killed_again_and_again_loses_and_repeats_nothing(cluster: C
         async def kill_and_start() -> None:
             for _ in range(6):
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "tests.live.hop", cluster.bootstrap, "killed", "killed.copy"
+                    sys.executable,
+                    "-m",
+                    "tests.live.hop",
+                    cluster.bootstrap,
+                    "killed",
+                    "killed.copy",
                 )
                 await asyncio.sleep(chance.uniform(0.9, 1.6))
                 process.kill()
@@ -207,8 +212,13 @@ async def test_a_view_holds_its_scope_and_deletes_what_moves_away_over_restarts(
         number = 0
         for turn in range(4):
             async with Running(
-                view(cluster, frozenset({topic}), target, "370102", tmp_path / f"{turn}-{memory}"
-                     if memory == "lost" else tmp_path)
+                view(
+                    cluster,
+                    frozenset({topic}),
+                    target,
+                    "370102",
+                    tmp_path / f"{turn}-{memory}" if memory == "lost" else tmp_path,
+                )
             ) as running:
                 for _ in range(3):
                     batch = []
@@ -221,7 +231,7 @@ async def test_a_view_holds_its_scope_and_deletes_what_moves_away_over_restarts(
                             ever.add(key)
                     await writer.write(batch, mark=chance.random() < 0.5)
                     await asyncio.sleep(0.05)
-                await until_true(lambda: running.hop.lag == 0)  # noqa: B023
+                await until_true(lambda: running.hop.lag == 0)
     here, _ = await read_all(cluster, target)
     state = {record.key: record for record in here}
     alive = {key.decode() for key, record in state.items() if key and record.value is not None}
