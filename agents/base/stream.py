@@ -1,5 +1,6 @@
 """Records as they lie in a topic partition, and the port through which they are read."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ class Record(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[Header, ...]
+    headers: Sequence[Header]
 
 
 class Slice(msgspec.Struct):

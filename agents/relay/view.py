@@ -6,7 +6,7 @@ its last watermark was drawn; if that is lost it is read again from the view's o
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.base.stream import Record
@@ -87,7 +87,7 @@ class ScopeSieve:
                 self._verdicts[scope] = verdict
         return verdict
 
-    def _as_deleted(self, headers: tuple[Header, ...]) -> list[Header]:
+    def _as_deleted(self, headers: Sequence[Header]) -> list[Header]:
         # Where the record went is nobody's business here: its new scope stays out.
         return [
             (name, self._deleted if name == "ce_type" else value)

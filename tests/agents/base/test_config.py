@@ -1,0 +1,115 @@
+"""A wrong node file is refused with file, path, what was expected and what was found."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.base.config import is_below, load
+from agents.base.errors import ConfigError
+from agents.demo.servers import node_examples
+
+GOOD = """
+[node]
+id = "370102"
+name = "历下区"
+level = "county"
+
+[kafka]
+bootstrap = "127.0.0.1:9292"
+
+[parent]
+id = "3701"
+bootstrap = "127.0.0.1:9192"
+pull = ["resident.v2"]
+push = ["business_licence.v1"]
+
+[[source]]
+kind = "postgres"
+contract = "business_licence.v1"
+dsn = "${LICENCE_DSN}"
+table = "licence.certificate"
+columns = { credit_code = "cert_no" }
+
+[[grant]]
+contract = "resident.v2"
+to = "370102001"
+purpose = "over-the-counter services"
+
+[window]
+listen = "127.0.0.1:8739"
+"""
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LICENCE_DSN", "CIVIL_DSN", "POPULATION_DSN"):
+        monkeypatch.setenv(name, "host=127.0.0.1 password=secret")
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_right_file_is_read_with_its_secrets(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD))
+    assert config.source[0].dsn.endswith("password=secret")
+    assert config.agent.state == tmp_path / "state"
+    assert "secret" not in repr(config)
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text("host=db\n")
+    text = GOOD.replace("${LICENCE_DSN}", f"${{file:{tmp_path}/dsn}}")
+    assert load(written(tmp_path, text)).source[0].dsn == "host=db"
+
+
+@pytest.mark.parametrize("name", ["37", "3701", "370102"])
+def test_the_examples_are_right(name: str) -> None:
+    assert load(node_examples() / f"{name}.toml").node.id == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('name = "历下区"', "name = 7", "Expected `str`, got `int`, at `node.name`"),
+        ('name = "历下区"', "", "missing required field `name`, at `node`"),
+        ("[window]", "[windows]", "unknown field `windows`"),
+        ('level = "county"', 'level = "city"', "Expected `county`, the level of `370102`, got `city`"),
+        ('id = "370102"', 'id = "37010"', "Expected a division code such as `370102`, got `37010`"),
+        ('"127.0.0.1:9292"', '"127.0.0.1"', "Expected `host:port`, got `127.0.0.1`, at `kafka.bootstrap`"),
+        ('id = "3701"', 'id = "3702"', "Expected a node above `370102`, got `3702`, at `parent.id`"),
+        ('pull = ["resident.v2"]', 'pull = ["resident.v9"]', "at `parent.pull[0]`"),
+        ('push = ["bus', 'push = ["resident.v2", "bus', "`resident.v2` in pull and push"),
+        ('contract = "business_licence.v1"\ndsn', 'contract = "resident.v2"\ndsn', "level `province`, which owns `resident.v2`"),
+        ('credit_code = "cert_no"', 'code = "cert_no"', "got `code`, at `source[0].columns`"),
+        ('"licence.certificate"', '"certificate"', "Expected `schema.table`"),
+        ('to = "370102001"', 'to = "370103"', "Expected a node below `370102`, got `370103`"),
+        ("${LICENCE_DSN}", "${NOWHERE}", "Expected the environment variable `NOWHERE`, got none, at `source[0].dsn`"),
+        ("${LICENCE_DSN}", "${file:/nowhere}", "readable file"),
+        ("[node]", "[node", "expected TOML"),
+        ('kind = "postgres"', 'kind = "oracle"', "at `source[0].kind`"),
+        ("8739", "8600", "Expected an address of its own"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    path = written(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.toml"):
+        load(tmp_path / "nothing.toml")
+
+
+def test_who_is_below_whom() -> None:
+    assert is_below("370102", "3701")
+    assert is_below("37", "0")
+    assert is_below("370102-housing", "3701")
+    assert not is_below("3701", "3701-housing")
+    assert not is_below("3702", "3701")

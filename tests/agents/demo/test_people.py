@@ -1,0 +1,50 @@
+"""Invented people fit the contracts, and the wrong ones break the rule they are meant to."""
+
+from typing import Any
+
+import pytest
+
+from agents.demo.people import COUNTY, People
+from agents.demo.proof import _COLUMNS
+from contracts.check import Rejected, check
+from contracts.identifiers import citizen_fault, credit_fault
+from contracts.subjects import CONTRACTS
+
+RESIDENT = CONTRACTS["resident.v2"]
+
+
+def fields(row: dict[str, Any]) -> dict[str, Any]:
+    names = RESIDENT.record.__struct_fields__
+    return {name: row[_COLUMNS.get(name, name)] for name in names}
+
+
+def test_residents_fit_their_contract_and_live_where_they_should() -> None:
+    people = People()
+    for _ in range(300):
+        found = check(RESIDENT, fields(people.resident(COUNTY)))
+        assert found.scope.startswith(COUNTY)
+
+
+def test_the_same_seed_makes_the_same_people() -> None:
+    assert People(5).resident(COUNTY) == People(5).resident(COUNTY)
+    assert People(5).resident(COUNTY) != People(6).resident(COUNTY)
+
+
+def test_wrong_residents_break_the_rule_they_name() -> None:
+    people = People()
+    rules = set()
+    for _ in range(60):
+        row, rule = people.wrong_resident()
+        with pytest.raises(Rejected) as caught:
+            check(RESIDENT, fields(row))
+        assert caught.value.rule == rule
+        rules.add(rule)
+    assert rules == {"check-digit", "birth-date", "pattern", "enum"}
+
+
+def test_licences_have_true_numbers() -> None:
+    people = People()
+    for _ in range(50):
+        row = people.licence()
+        assert credit_fault(row["cert_no"]) is None
+        assert citizen_fault(row["legal_person_id"]) is None

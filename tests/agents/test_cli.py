@@ -1,0 +1,69 @@
+"""The command line: exit codes, texts for people, JSON for programs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.cli import main
+from agents.demo.servers import node_examples
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LICENCE_DSN", "CIVIL_DSN", "POPULATION_DSN"):
+        monkeypatch.setenv(name, "host=127.0.0.1")
+
+
+def test_check_says_what_a_right_file_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(node_examples() / "3701.toml")]) == 0
+    out = capsys.readouterr().out
+    assert "resident.v2 to 370102" in out
+    assert main(["check", "--json", str(node_examples() / "3701.toml")]) == 0
+    assert json.loads(capsys.readouterr().out)["pushes"] == ["business_licence.v1"]
+
+
+def test_check_answers_no_to_a_wrong_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[node]\nid = 7\n")
+    assert main(["check", str(wrong)]) == 1
+    assert "Expected `str`, got `int`, at `node.id`" in capsys.readouterr().out
+    assert main(["run", str(wrong)]) == 1
+    assert str(wrong) in capsys.readouterr().err
+
+
+def test_a_wrong_call_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for call in (["nonsense"], [], ["check"]):
+        with pytest.raises(SystemExit) as caught:
+            main(call)
+        assert caught.value.code == 2
+    assert main(["contract", "show", "resident.v9"]) == 2
+    assert "resident.v2" in capsys.readouterr().err
+
+
+def test_contracts_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contract", "list", "--json"]) == 0
+    names = [row["contract"] for row in json.loads(capsys.readouterr().out)]
+    assert names == ["division.v1", "resident.v1", "resident.v2", "business_licence.v1"]
+    assert main(["contract", "list"]) == 0
+    assert "人口基本信息" in capsys.readouterr().out
+    assert main(["contract", "show", "resident.v2"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["owner"]["zh"] == "公安部门"
+    assert "id_number" in json.dumps(shown["schema"])
+
+
+def test_status_of_an_agent_that_is_not_there_says_where_it_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["status", str(node_examples() / "3701.toml")]) == 1
+    assert "127.0.0.1:8638" in capsys.readouterr().err
+
+
+def test_the_demo_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", "--help"])
+    assert caught.value.code == 0
+    assert "--check" in capsys.readouterr().out

@@ -1,0 +1,218 @@
+"""The window over HTTP: answers with their completeness, and errors that say what was expected."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from agents.base.status import Status
+from agents.base.stream import Slice
+from agents.kafka.cluster import Cluster
+from agents.window.feed import Feed
+from agents.window.follow import Follow
+from agents.window.gateway import window_app
+from agents.window.store import Store
+from contracts.subjects import CONTRACTS
+from tests.agents.window.scripted import TOPIC, Script
+
+MARKED = 1_700_000_000_000_000
+
+
+class Scripted:
+    """A :class:`agents.base.stream.Reader` that brings what it is given."""
+
+    def __init__(self) -> None:
+        self.slices: asyncio.Queue[Slice] = asyncio.Queue()
+
+    async def read(self) -> list[Slice]:
+        return [await self.slices.get()]
+
+    async def close(self) -> None:
+        pass
+
+
+class Window:
+    """A gateway over a scripted reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.script = Script()
+        self.reader = Scripted()
+        status = Status("370102", "test")
+        store = Store(path)
+        feed = Feed(store)
+        self.follow = Follow(
+            status,
+            contract=CONTRACTS["resident.v2"],
+            cluster=Cluster("127.0.0.1:1"),
+            store=store,
+            feed=feed,
+            sources=lambda: frozenset({TOPIC}),
+            expected=True,
+        )
+        self.app = window_app("历下区", store, feed, {"resident.v2": self.follow}, status)
+        self.stop = asyncio.Event()
+        self.client: TestClient[Any, Any] = TestClient(TestServer(self.app))
+
+    async def bring(self) -> None:
+        await self.reader.slices.put(self.script.slice())
+        while not self.reader.slices.empty():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+
+    async def get(self, path: str, **headers: str) -> Any:
+        return await self.client.get(
+            path, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+
+
+@pytest.fixture
+async def window(tmp_path: Path) -> AsyncIterator[Window]:
+    made = Window(tmp_path / "w.sqlite")
+    reading = asyncio.create_task(
+        made.follow.read(made.stop, made.reader, frozenset({TOPIC})), name="follow"
+    )
+    async with made.client:
+        made.script.put("a", value=b'{"name":"one"}')
+        made.script.put("b", scope="370103001")
+        made.script.mark(MARKED)
+        await made.bring()
+        yield made
+        made.stop.set()
+        await reading
+
+
+async def test_a_record_is_answered_with_its_completeness(window: Window) -> None:
+    answer = await window.get("/v1/resident.v2/records/a")
+    body = await answer.json()
+    assert body["record"] == {"name": "one"}
+    assert body["scope"] == "370102001"
+    assert answer.headers["Complete-As-Of"] == "2023-11-14T22:13:20.000000Z"
+    again = await window.get("/v1/resident.v2/records/a", If_None_Match=answer.headers["ETag"])
+    assert again.status == 304
+    window.script.put("a", value=b'{"name":"two"}')
+    await window.bring()
+    changed = await window.get("/v1/resident.v2/records/a", If_None_Match=answer.headers["ETag"])
+    assert (await changed.json())["record"] == {"name": "two"}
+
+
+async def test_pages_follow_their_scope(window: Window) -> None:
+    body = await (await window.get("/v1/resident.v2/records?limit=1")).json()
+    assert [entry["key"] for entry in body["records"]] == ["a"]
+    body = await (await window.get(f"/v1/resident.v2/records?limit=1&after={body['next']}")).json()
+    assert [entry["key"] for entry in body["records"]] == ["b"]
+    body = await (await window.get("/v1/resident.v2/records?scope=370102")).json()
+    assert [entry["key"] for entry in body["records"]] == ["a"]
+    assert body["next"] is None
+
+
+async def test_the_list_of_contracts_says_how_fresh_and_how_much(window: Window) -> None:
+    body = await (await window.get("/v1/contracts")).json()
+    (found,) = body["contracts"]
+    assert body["name"] == "历下区"
+    assert found["records"] == 2
+    assert found["complete_as_of"] == "2023-11-14T22:13:20.000000Z"
+    titles = {field["name"]: field["title"]["en"] for field in found["fields"]}
+    assert titles["id_number"] == "Citizen number"
+    assert titles["phone"] == "Phone"
+    assert next(field for field in found["fields"] if field["name"] == "name")["personal"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/v1/resident.v9/records/a", 404, "Expected one of resident.v2"),
+        ("/v1/resident.v2/records/nobody", 404, "has no `nobody`"),
+        ("/v1/resident.v2/records?limit=0", 400, "limit=1 to 1000, got `0`"),
+        ("/v1/resident.v2/records?limit=1e3", 400, "got `1e3`"),
+        ("/v1/resident.v2/records?scope=x", 400, "division code"),
+        ("/v1/resident.v2/records?where=1", 400, "Expected scope, after, limit, got `where`"),
+        ("/v1/resident.v2/events?from=dawn", 400, "from=state or now"),
+        ("/v1/resident.v2/events?last_event_id=x.1", 410, "begin again with from=state"),
+        ("/v1/events", 400, "contracts=a,b"),
+        ("/v1/events?contracts=resident.v2,x.v1", 404, "got `x.v1`"),
+        ("/nowhere", 404, "/nowhere"),
+    ],
+)
+async def test_an_error_says_what_was_expected(
+    window: Window, path: str, status: int, says: str
+) -> None:
+    answer = await window.get(path)
+    assert answer.status == status
+    assert answer.content_type == "application/problem+json"
+    assert says in (await answer.json())["detail"]
+
+
+async def test_another_method_is_refused(window: Window) -> None:
+    answer = await window.client.post("/v1/contracts")
+    assert (answer.status, answer.content_type) == (405, "application/problem+json")
+
+
+async def messages(answer: Any, count: int, but: str = "watermark") -> list[dict[str, str]]:
+    """The next ``count`` messages that are no heartbeat."""
+    found: list[dict[str, str]] = []
+    current: dict[str, str] = {}
+    async with asyncio.timeout(5):
+        while len(found) < count:
+            line = (await answer.content.readline()).decode().rstrip("\n")
+            if line:
+                name, _, value = line.partition(": ")
+                current[name] = value
+            else:
+                if current.get("event") != but:
+                    found.append(current)
+                current = {}
+    return found
+
+
+async def test_the_feed_gives_state_then_live_and_resumes(window: Window) -> None:
+    answer = await window.get("/v1/resident.v2/events?from=state")
+    assert answer.content_type == "text/event-stream"
+    first = await messages(answer, 3)
+    assert [message["event"] for message in first] == ["change", "change", "live"]
+    assert "id" not in first[0], "a cut in the middle of the state begins it again"
+    window.script.put("c")
+    window.script.delete("a")
+    await window.bring()
+    live = await messages(answer, 2)
+    assert ['"op":"put"' in message["data"] for message in live] == [True, False]
+    answer.close()
+    resumed = await window.get("/v1/resident.v2/events?from=state", Last_Event_ID=live[0]["id"])
+    assert await messages(resumed, 1) == live[1:]
+    resumed.close()
+    several = await window.get("/v1/events?contracts=resident.v2", Last_Event_ID=first[2]["id"])
+    assert await messages(several, 2) == live
+    several.close()
+
+
+async def test_a_heartbeat_says_up_to_when_all_is_here(window: Window) -> None:
+    answer = await window.get("/v1/resident.v2/events")
+    (beat,) = await messages(answer, 1, but="change")
+    assert beat["event"] == "watermark"
+    assert '"complete_as_of":"2023-11-14T22:13:20.000000Z"' in beat["data"]
+    answer.close()
+
+
+async def test_the_page_asks_nobody_else(window: Window) -> None:
+    for path in ("/", "/window.css", "/window.js", "/window.svg"):
+        answer = await window.get(path)
+        text = await answer.text()
+        assert answer.status == 200
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        foreign = text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in foreign
+        assert "https://" not in foreign
+        assert "//cdn" not in foreign
+    again = await window.get("/", If_None_Match=(await window.get("/")).headers["ETag"])
+    assert again.status == 304
+
+
+async def test_health_and_metrics_tell_of_the_hop(window: Window) -> None:
+    assert (await window.get("/readyz")).status == 200
+    metrics = await (await window.get("/metrics")).text()
+    assert 'levelsync_events_total{contract="resident.v2"' in metrics
+    window.follow.hop.state = "stopped"
+    assert (await window.get("/healthz")).status == 503
+    assert (await window.get("/readyz")).status == 503

@@ -1,0 +1,169 @@
+"""State, feed and position are one: after any kill they agree."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.base.errors import GapFound
+from agents.window.store import Store, StoreFull
+from tests.agents.window.scripted import TOPIC, Script, start
+
+CONTRACT = "resident.v2"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "window.sqlite")
+
+
+def test_a_record_is_kept_changed_and_deleted(store: Store) -> None:
+    script, state = Script(), start()
+    script.put("a", value=b'{"n":1}')
+    script.put("b")
+    script.put("a", value=b'{"n":2}')
+    script.mark()
+    applied = store.apply(CONTRACT, script.slice(), state)
+    assert [change.key for change in applied.changes] == ["a", "b", "a"]
+    entry = store.get(CONTRACT, "a")
+    assert entry is not None
+    assert (entry.value, entry.seq) == (b'{"n":2}', 3)
+    assert store.total(CONTRACT) == 2
+    script.delete("a")
+    store.apply(CONTRACT, script.slice(), state)
+    assert store.get(CONTRACT, "a") is None
+    assert store.total(CONTRACT) == 1
+
+
+def test_position_and_verification_go_on_after_opening_again(tmp_path: Path) -> None:
+    script, state = Script(), start()
+    script.put("a")
+    script.mark()
+    script.put("b")
+    store = Store(tmp_path / "w.sqlite")
+    store.apply(CONTRACT, script.slice(), state)
+    store.close()
+    again = Store(tmp_path / "w.sqlite")
+    ((part, (following, saved)),) = again.positions([TOPIC]).items()
+    assert part == (TOPIC, 0)
+    assert (following, saved) == (3, state)
+    script.mark()
+    again.apply(CONTRACT, script.slice(), saved)
+    assert again.id == store.id
+
+
+def test_a_repeat_and_an_older_change_are_counted_and_not_applied(store: Store) -> None:
+    script, state = Script(), start()
+    old, new = script.put("a", value=b"1"), script.put("a", value=b"2")
+    script.again(new)
+    script.again(old)
+    applied = store.apply(CONTRACT, script.slice(), state)
+    assert (len(applied.changes), applied.repeated, applied.out_of_order) == (2, 1, 1)
+    entry = store.get(CONTRACT, "a")
+    assert entry is not None
+    assert entry.value == b"2"
+
+
+def test_a_deletion_by_another_topic_does_not_count(store: Store) -> None:
+    one, other = (
+        Script("business_licence.v1.from.370102"),
+        Script("business_licence.v1.from.370103"),
+    )
+    one.put("a")
+    other.put("a")
+    one.delete("a")
+    for script in (one, other):
+        store.apply(CONTRACT, script.slice(), start())
+    late = Script("business_licence.v1.from.370102")
+    late.sequence = 10
+    late.delete("a")
+    store.apply(CONTRACT, late.slice(), start())
+    assert store.get(CONTRACT, "a") is not None
+
+
+def test_a_gap_applies_what_stands_before_it_and_is_found_again(store: Store) -> None:
+    script, state = Script(), start()
+    script.put("a")
+    script.mark(count=2)
+    script.put("b")
+    piece = script.slice()
+    with pytest.raises(GapFound):
+        store.apply(CONTRACT, piece, state)
+    assert store.get(CONTRACT, "a") is not None
+    assert store.get(CONTRACT, "b") is None
+    ((_, (following, saved)),) = store.positions([TOPIC]).items()
+    assert following == 1
+    piece.records = piece.records[1:]
+    with pytest.raises(GapFound):
+        store.apply(CONTRACT, piece, saved)
+
+
+def test_pages_follow_keys_within_a_scope(store: Store) -> None:
+    script = Script()
+    for number in range(20):
+        script.put(f"k{number:02}", scope="370102001" if number % 2 else "370103001")
+    store.apply(CONTRACT, script.slice(), start())
+    pages = [[entry.key for entry in page] for page in store.entries(CONTRACT, "370102", 4)]
+    assert pages == [["k01", "k03", "k05", "k07"], ["k09", "k11", "k13", "k15"], ["k17", "k19"]]
+    assert len(store.page(CONTRACT, "0", "", 100)) == 20
+    assert store.page(CONTRACT, "37010", "", 100)
+    assert not store.page(CONTRACT, "370104", "", 100)
+
+
+def test_a_full_disk_applies_nothing_and_goes_on_when_there_is_room(store: Store) -> None:
+    script, state = Script(), start()
+    script.put("small")
+    store.apply(CONTRACT, script.slice(), state)
+    pages = store._base.execute("PRAGMA page_count").fetchone()[0]
+    store._base.execute(f"PRAGMA max_page_count = {pages + 2}")
+    for number in range(50):
+        script.put(f"k{number}", value=b'"' + b"x" * 2000 + b'"')
+    script.mark()
+    piece = script.slice()
+    with pytest.raises(StoreFull):
+        store.apply(CONTRACT, piece, state)
+    assert store.total(CONTRACT) == 1
+    assert state.offset == 1
+    store._base.execute("PRAGMA max_page_count = 1000000")
+    store.apply(CONTRACT, piece, state)
+    assert store.total(CONTRACT) == 51
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from agents.window.store import Store
+from tests.agents.window.scripted import Script, start
+store, script, state = Store(Path(sys.argv[1])), Script(), start()
+while True:
+    for _ in range(7):
+        script.put(f"k{script.sequence % 40}", value=str(script.sequence + 1).encode())
+    script.mark()
+    store.apply("resident.v2", script.slice(), state)
+    print(script.sequence, flush=True)
+"""
+
+
+def test_after_a_kill_state_feed_and_position_agree(tmp_path: Path) -> None:
+    for turn in range(3):
+        path = tmp_path / f"{turn}.sqlite"
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE
+        )
+        assert writer.stdout
+        for _ in range(30 + turn * 17):
+            writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.communicate()
+        store = Store(path)
+        ((_, (following, state)),) = store.positions([TOPIC]).items()
+        events = following - state.number
+        assert store.last == events
+        newest = max(int(entry.value) for entry in store.page(CONTRACT, "0", "", 100))
+        assert newest == events
+        assert [change.seq for change in store.changes_after(0, 10**6)] == list(
+            range(1, events + 1)
+        )

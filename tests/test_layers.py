@@ -1,0 +1,85 @@
+"""Imports run one way; one module knows every adapter."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = {
+    "contracts": set(),
+    "agents.base": {"contracts"},
+    "agents.kafka": {"contracts", "agents.base"},
+    "agents.capture": {"contracts", "agents.base", "agents.kafka"},
+    "agents.relay": {"contracts", "agents.base", "agents.kafka"},
+    "agents.window": {"contracts", "agents.base", "agents.kafka"},
+    "agents.demo": {"contracts", "agents.base", "agents.kafka"},
+    "agents.cli": {
+        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
+        "agents.window", "agents.demo",
+    },
+}  # fmt: skip
+#: Libraries by the one layer that may know them.
+OUTSIDE = {
+    "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
+    "psycopg": {"agents.capture", "agents.demo"},
+    "sqlite3": {"agents.relay", "agents.window"},
+    "aiohttp": {"agents.base", "agents.window", "agents.demo"},
+    "asyncio": set(ORDER) - {"contracts"},
+    "socket": {"agents.demo"},
+    "faker": {"agents.demo"},
+}
+#: In these, aiokafka is only the partitioner and an independent client.
+AIOKAFKA_OUTSIDE_KAFKA = {"agents/capture/intake.py", "agents/demo/proof.py"}
+
+
+def layer_of(module: str) -> str | None:
+    return next(
+        (layer for layer in ORDER if module == layer or module.startswith(layer + ".")), None
+    )
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+SOURCES = [
+    path.relative_to(ROOT)
+    for package in ("contracts", "agents")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_a_module_imports_only_what_lies_before_it(path: Path) -> None:
+    layer = layer_of(".".join(path.with_suffix("").parts))
+    if layer is None:
+        assert path.name == "__init__.py"
+        return
+    for name in imports(ROOT / path):
+        other = layer_of(name)
+        assert other in (None, layer) or other in ORDER[layer], f"{path} imports {name}"
+        package = name.partition(".")[0]
+        assert package not in OUTSIDE or layer in OUTSIDE[package], f"{path} imports {name}"
+        if package == "aiokafka" and layer != "agents.kafka":
+            assert path.as_posix() in AIOKAFKA_OUTSIDE_KAFKA, f"{path} imports {name}"
+
+
+def test_only_one_module_reaches_inside_aiokafka() -> None:
+    inside = [
+        path.as_posix()
+        for path in SOURCES
+        if any(
+            name.startswith(("aiokafka.client", "aiokafka.protocol", "aiokafka.producer"))
+            for name in imports(ROOT / path)
+        )
+    ]
+    assert inside == ["agents/kafka/wire.py"]
