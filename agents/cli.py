@@ -225,11 +225,14 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(config: "NodeFile") -> None:
     import structlog
 
+    from agents.base.freshness import watch_freshness
     from agents.base.health import health_app, listening
     from agents.base.run import run_in_order
     from agents.base.status import Status
+    from agents.kafka.audit import KafkaAudit
     from agents.kafka.cluster import Cluster
     from agents.kafka.topics import Watch
+    from contracts.subjects import CONTRACTS
 
     log = structlog.get_logger()
     stop = asyncio.Event()
@@ -240,6 +243,8 @@ async def _serve(config: "NodeFile") -> None:
     seen = Status(config.node.id, version("levelsync"))
     here = Cluster(config.kafka.bootstrap, config.kafka.replicas, f"levelsync-{config.node.id}")
     watch = Watch(here)
+    audit = KafkaAudit(here, config.node.id)
+    promises = {name: found.freshness for name, found in CONTRACTS.items()}
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(
             listening(health_app(seen), config.agent.listen, "agent.listen")
@@ -253,14 +258,19 @@ async def _serve(config: "NodeFile") -> None:
         if config.window:
             stages[-1] = await _window(config, here, watch, seen, stack)
         log.info("agent starts", level=config.node.level, hops=len(seen.hops))
-        watching = asyncio.create_task(watch.run(), name="watch-topics")
+        beside = [
+            asyncio.create_task(watch.run(), name="watch-topics"),
+            asyncio.create_task(watch_freshness(seen, promises, audit), name="watch-freshness"),
+            asyncio.create_task(audit.run(), name="audit"),
+        ]
         try:
             await run_in_order(stages, stop, GRACE)
         except* LevelsyncError as group:
             raise group.exceptions[0] from None
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             log.info("agent ends")
 
 

@@ -55,8 +55,6 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     freshness: float
     #: Fields that hold personal information (PIPL, article 4).
     personal: tuple[str, ...] = ()
-    #: What later changes of a key do while one of its changes lies among the dead letters.
-    after_rejection: Literal["follow", "wait"] = "follow"
     rules: tuple[Rule, ...] = ()
     partitions: int = 3
 

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 #: Seconds between attempts: grows from the first to the last while the world is away.
-BACKOFF = (0.2, 5.0)
+BACKOFF = (0.2, 3.0)
 #: An attempt that ran this long was a success; the next failure starts again at the first wait.
 SETTLED = 10.0
 

@@ -26,6 +26,8 @@ class Hop(msgspec.Struct):
     error: str | None = None
     events: int = 0
     rejected: int = 0
+    #: How often the contract's freshness promise was broken here.
+    breaches: int = 0
     #: Records upstream that were not read yet, None when not known.
     lag: int | None = None
     #: Microseconds since 1970 UTC up to which everything has arrived, 0 when not known.
@@ -53,6 +55,7 @@ class Hop(msgspec.Struct):
             "error": self.error,
             "events": self.events,
             "rejected": self.rejected,
+            "breaches": self.breaches,
             "lag": self.lag,
             "complete": self.complete / 1e6 if self.complete else None,
             "latency_ms": self.latency(),
@@ -94,6 +97,9 @@ class Status(Collector):
         labels = ["hop", "contract", "from", "to"]
         events = CounterMetricFamily("levelsync_events", "Events passed on.", labels=labels)
         rejected = CounterMetricFamily("levelsync_dead_letters", "Events refused.", labels=labels)
+        breaches = CounterMetricFamily(
+            "levelsync_freshness_breaches", "Freshness promises broken.", labels=labels
+        )
         lag = GaugeMetricFamily("levelsync_lag_records", "Records not read yet.", labels=labels)
         age = GaugeMetricFamily(
             "levelsync_watermark_age_seconds", "Time since complete-as-of.", labels=labels
@@ -104,9 +110,10 @@ class Status(Collector):
             values = [hop.hop, hop.contract, hop.from_, hop.to]
             events.add_metric(values, hop.events)
             rejected.add_metric(values, hop.rejected)
+            breaches.add_metric(values, hop.breaches)
             up.add_metric(values, hop.state == "running")
             if hop.lag is not None:
                 lag.add_metric(values, hop.lag)
             if hop.complete:
                 age.add_metric(values, max(0.0, now - hop.complete / 1e6))
-        yield from (events, rejected, lag, age, up)
+        yield from (events, rejected, breaches, lag, age, up)

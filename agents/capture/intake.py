@@ -23,8 +23,9 @@ from contracts.check import Rejected, check
 from contracts.envelope import JSON, Event, format_time, headers_of
 from contracts.model import Contract
 
-#: Seconds between watermarks while data flows, and when nothing changes.
-BUSY, IDLE = 1.0, 2.0
+#: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
+#: what they say is as young as can be; without that, as while a first copy runs, they come alone.
+OFTEN, SELDOM = 0.8, 1.5
 #: A watermark is due after this many events, so that the end to be read back stays small.
 MARK_EVENTS = 20_000
 #: Bytes of one encoded record beyond which no broker is asked to take it.
@@ -77,18 +78,15 @@ class Intake:
             (topic.name, partition) for topic in topics for partition in range(topic.partitions)
         ]
         copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
-        source: Source | None = None
-        try:
-            position, held = await self._resume(copy)
-            source = self._make_source()
-            await source.open(position, frozenset(held))
-            await self._pump(stop, source, copy, held)
-            await copy.drain()
-            await self._confirm(source)
-        finally:
-            if source:
-                await source.close()
-            await copy.close()
+        async with self._make_source() as source:
+            try:
+                position, held = await self._resume(copy)
+                await source.open(position, frozenset(held))
+                await self._pump(stop, source, copy, held)
+                await copy.drain()
+                await self._confirm(source)
+            finally:
+                await copy.close()
 
     async def _resume(self, copy: Copy) -> tuple[Any | None, set[str]]:
         """Source position of the last round of watermarks that every partition has, and the ids
@@ -117,7 +115,7 @@ class Intake:
     async def _pump(self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]) -> None:
         started = marked = time.monotonic()
         last: Changes | None = None
-        fresh = True  # something was added, or nothing marked yet
+        complete = 0
         while time.monotonic() - started < RENEW_SECONDS:
             told = await until(stop, source.read())
             if told is None:
@@ -127,21 +125,20 @@ class Intake:
             for change in told.changes:
                 if change.id in held:
                     held.discard(change.id)
-                    continue
-                self._enter(copy, change)
-                fresh = True
+                else:
+                    self._enter(copy, change)
             await copy.flush()
             copy.check()
             if told.passed:
                 held.clear()
             await self._confirm(source)
             self.hop.lag = 0 if told.settled else None
-            now = time.monotonic()
-            waited = now - marked
-            full = fresh and any(copy.unmarked(part) >= MARK_EVENTS for part in copy.parts)
-            if told.settled and not held and (waited >= (BUSY if fresh else IDLE) or full):
+            waited = time.monotonic() - marked
+            due = waited >= (OFTEN if told.complete > complete else SELDOM)
+            full = any(copy.unmarked(part) >= MARK_EVENTS for part in copy.parts)
+            if (due or full) and told.settled and not held:
                 await self._mark(copy, told)
-                marked, fresh = now, False
+                marked, complete = time.monotonic(), told.complete
         if last and last.settled and not held:
             await self._mark(copy, last)
 

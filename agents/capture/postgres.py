@@ -23,8 +23,8 @@ from agents.capture.postgres_copy import Copier, Progress
 from agents.capture.postgres_setup import Table, examine, make_slot, open_failures
 from agents.capture.source import Change, Changes
 
-#: Changes one read returns at most.
-MOST = 2_000
+#: Changes after which a read ends with the transaction, and at most, whatever the transaction.
+ENOUGH, MOST = 1_000, 4_000
 #: Seconds an idle read waits, and between looks at the server's clock.
 IDLE = 1.0
 #: Seconds between messages to the server; it drops a client that is silent for a minute.
@@ -83,14 +83,23 @@ class PostgresSource:
         self._complete = 0
         self._news = False
 
+    async def __aenter__(self) -> "PostgresSource":
+        try:
+            with open_failures(self._dsn, self._table):
+                self._side = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, connect_timeout=5
+                )
+                self._key_type = await examine(self._side, self._table)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
     async def open(self, position: Any | None, held: frozenset[str]) -> None:
         """See :class:`agents.capture.source.Source`."""
+        assert self._side
         known = msgspec.convert(position, Position) if position is not None else None
         with open_failures(self._dsn, self._table):
-            self._side = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, connect_timeout=5
-            )
-            key_type = await examine(self._side, self._table)
             slot = await make_slot(self._side, self._table, known.lsn if known else None)
             self._stream = await psycopg.AsyncConnection.connect(
                 self._dsn,
@@ -107,7 +116,7 @@ class PostgresSource:
             assert row
             self._bound = int(row[0])
             self._copier = Copier(
-                self._dsn, self._table, key_type, self._position.copy, self._chunk, self._tag
+                self._dsn, self._table, self._key_type, self._position.copy, self._chunk, self._tag
             )
             await self._copier.open(held)
             self._flushed = slot
@@ -197,7 +206,7 @@ class PostgresSource:
         assert self._stream
         pgconn = self._stream.pgconn
         pgconn.consume_input()
-        while len(changes) < MOST:
+        while len(changes) < (ENOUGH if self._begin is None else MOST):
             size, data = pgconn.get_copy_data(1)
             if size == 0:
                 break
@@ -359,8 +368,7 @@ class PostgresSource:
         pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, reply))
         pgconn.flush()
 
-    async def close(self) -> None:
-        """See :class:`agents.capture.source.Source`."""
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -39,13 +39,21 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Changes of one contract, in commit order, each told again until its position is confirmed."""
+    """Changes of one contract, in commit order, each told again until its position is confirmed.
+
+    ``async with source`` connects and looks whether it fits, before anything is written anywhere;
+    raises SourceMismatch, Unavailable.
+    """
+
+    async def __aenter__(self) -> "Source": ...
+
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def open(self, position: Any | None, held: frozenset[str]) -> None:
         """Start after ``position`` (None: from a first copy).
 
         ``held`` are the ids of changes after ``position`` which the topic already holds; they may
-        be told again, the caller leaves them out. Raises SlotLost, SourceMismatch, Unavailable.
+        be told again, the caller leaves them out. Raises SlotLost, Unavailable.
         """
         ...
 
@@ -57,5 +65,3 @@ class Source(Protocol):
     async def confirm(self, position: Any) -> None:
         """Everything up to ``position`` is safely in Kafka: the source may forget it."""
         ...
-
-    async def close(self) -> None: ...

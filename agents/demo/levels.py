@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.demo.guard import Guard
 from agents.demo.office import Clerks
 from agents.demo.people import People
 from agents.demo.servers import (
@@ -34,6 +35,7 @@ class Levels:
         self._began = time.monotonic()
         self.folder = Path(tempfile.mkdtemp(prefix="levelsync-demo-"))
         self.folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
+        Guard.of_this_process().sweep(self.folder)
         ports = free_ports(4 + len(NODES) + 2)
         self.brokers = {
             node: KafkaServer(self.folder / f"kafka-{node}", port, f"kafka-{node}")

@@ -5,6 +5,7 @@ Both hold for aiokafka 0.14 alone (pinned) and are held by tests on a real broke
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ Part = tuple[str, int]
 
 #: How long a broker may take for one answer before the connection counts as dead.
 REQUEST_MS = 10_000
+#: How long a batch may wait for its answer. A client that lost a broker does not always find back to
+#: it: a new one, which costs a fence and a look at the copy's end, does.
+STALL_S = 4.0
 #: How long everything that opens a connection may take.
 OPEN_S = 15.0
 #: A batch closes at this size; one record may still be larger.
@@ -176,6 +180,9 @@ class FencedProducer:
         self.identity = identity
         self._producer: AIOKafkaProducer | None = None
         self._failed: asyncio.Future[None] | None = None
+        #: When each batch still unanswered was queued, the oldest first.
+        self._unanswered: dict[int, float] = {}
+        self._sent = 0
 
     async def start(self) -> None:
         """Take over. Raises Unavailable, NotAllowed."""
@@ -211,10 +218,14 @@ class FencedProducer:
         """
         self.check()
         builder.close()
+        self._sent += 1
+        number = self._sent
+        self._unanswered[number] = time.monotonic()
         with failures(self.cluster, topic=part[0], partition=part[1]):
             future = await self._open.send_batch(builder, part[0], partition=part[1])
 
         def finished(sent: asyncio.Future[Any]) -> None:
+            self._unanswered.pop(number, None)
             if sent.cancelled():
                 self._fail(Unavailable("A batch was given up", topic=part[0]))
             elif error := sent.exception():
@@ -231,10 +242,15 @@ class FencedProducer:
             self._failed.exception()  # looked at by check() and failure() only
 
     def check(self) -> None:
-        """Raise what made the first batch fail, if one did."""
+        """Raise what made the first batch fail, if one did, or that one waits for too long."""
         if self._failed is not None and self._failed.done():
             with failures(self.cluster, writer=self.identity):
                 self._failed.result()
+        oldest = next(iter(self._unanswered.values()), None)
+        if oldest is not None and time.monotonic() - oldest > STALL_S:
+            raise Unavailable(
+                f"Kafka at {self.cluster.bootstrap} does not answer", writer=self.identity
+            )
 
     async def failure(self) -> None:
         """Wait until a batch fails, and raise why."""

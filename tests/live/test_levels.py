@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from playwright.async_api import Page, async_playwright
 from agents.demo.levels import Levels, fetch_json
 from agents.demo.people import COUNTY
 from agents.demo.servers import NotInstalled
+from agents.kafka.batches import records_of
+from agents.kafka.cluster import Cluster
+from agents.kafka.wire import Connection
+from contracts.envelope import event_of
 from tests.live.streams import until_true
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
@@ -209,6 +214,23 @@ async def test_a_lost_broker_is_said_once_and_comes_back_by_itself(levels: Level
     assert max(lost.count(hop) for hop in lost) <= 2, "said once for each kind of trouble"
 
 
+async def test_a_broken_freshness_promise_is_an_event_of_its_own(levels: Levels) -> None:
+    """After the test before, whose broker was away longer than residents' two seconds."""
+    log = levels.agents[COUNTY].log
+    assert "freshness promise broken" in log.read_text()
+    await until_true(lambda: "freshness promise kept again" in log.read_text())
+    await asyncio.sleep(1.0)
+    cluster = Cluster(levels.brokers[COUNTY].bootstrap)
+    async with Connection(cluster) as connection:
+        (node,) = await connection.leaders([("levelsync.audit", 0)])
+        (answer,) = await connection.fetch(node, {("levelsync.audit", 0): 0})
+    events = [event_of(record.value, record.headers) for record in records_of(answer.buffer, 0)[0]]
+    residents = [event.type for event in events if event.key == "resident.v2"]
+    assert residents[0].endswith("broken")
+    assert residents[1].endswith("kept")
+    assert json.loads(events[0].value or b"")["promised_s"] > 0
+
+
 async def test_a_lost_database_comes_back_by_itself(levels: Levels) -> None:
     key = resident(levels, 4)
     await levels.postgres.kill()
@@ -283,9 +305,11 @@ async def test_the_demo_leaves_nothing_behind_when_killed() -> None:
         pytest.fail("the demo did not start")
     ours = children(demo.pid)
     assert len(ours) >= 8
+    before = set(Path(tempfile.gettempdir()).glob("levelsync-demo-*"))
     os.kill(demo.pid, signal.SIGKILL)
     demo.wait()
     await until_true(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], 5.0)
+    await until_true(lambda: any(not path.exists() for path in before), 5.0)
 
 
 def children(pid: int) -> list[int]:

@@ -35,6 +35,12 @@ def source(dsn: str, **other: Any) -> PostgresSource:
     return PostgresSource(dsn=dsn, key="key", name=name, **settings)
 
 
+async def opened(source: PostgresSource, position: Any = None) -> None:
+    """Open and close: for what must be refused."""
+    async with source:
+        await source.open(position, frozenset())
+
+
 class Reading:
     """Reads a source until something is so, and keeps all it told."""
 
@@ -42,6 +48,13 @@ class Reading:
         self.source = source
         self.told: list[Change] = []
         self.last: Changes | None = None
+
+    async def open(self, position: Any, held: frozenset[str]) -> None:
+        await self.source.__aenter__()
+        await self.source.open(position, held)
+
+    async def close(self) -> None:
+        await self.source.__aexit__()
 
     async def until(self, question: Any, seconds: float = 15.0) -> None:
         async with asyncio.timeout(seconds):
@@ -90,7 +103,7 @@ async def test_every_kind_of_change_is_told_with_plain_values(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     try:
         await reading.quiet()
         await base.execute("INSERT INTO office.person VALUES ('1', '李雷', NULL, true)")
@@ -99,7 +112,7 @@ async def test_every_kind_of_change_is_told_with_plain_values(
         await base.execute("DELETE FROM office.person WHERE id = '2'")
         await reading.until(lambda: len(reading.told) == 5)
     finally:
-        await reading.source.close()
+        await reading.close()
     first = {"key": "1", "name": "李雷", "note": None, "alive": True, "at": "2024-05-01 02:00:00Z"}
     assert [(change.key, change.fields) for change in reading.told] == [
         ("1", first),
@@ -118,7 +131,7 @@ async def test_a_large_column_that_did_not_change_is_still_there(
 ) -> None:
     await base.execute("ALTER TABLE office.person ALTER note SET STORAGE EXTERNAL")
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     try:
         await reading.quiet()
         large = "大" * 20_000
@@ -126,7 +139,7 @@ async def test_a_large_column_that_did_not_change_is_still_there(
         await base.execute("UPDATE office.person SET full_name = 'b'")
         await reading.until(lambda: len(reading.told) == 2)
     finally:
-        await reading.source.close()
+        await reading.close()
     assert reading.told[1].fields
     assert reading.told[1].fields["name"] == "b"
     assert reading.told[1].fields["note"] == large
@@ -157,14 +170,14 @@ async def test_the_first_copy_under_writes_ends_in_the_tables_state(
 ) -> None:
     await fill(base, 900)
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(write_on(base, 300), name="writes")
             await reading.until(lambda: reading.last and reading.last.complete)
         await reading.quiet()
     finally:
-        await reading.source.close()
+        await reading.close()
     assert known(reading.state) == await table(base)
     assert len({change.id for change in reading.told}) == len(reading.told)
 
@@ -179,7 +192,7 @@ async def test_a_copy_cut_anywhere_goes_on_where_it_was_without_repeat(
     writes = asyncio.create_task(write_on(base, 250), name="writes")
     for turn in range(8):
         reading = Reading(source(database))
-        await reading.source.open(position, frozenset(held))
+        await reading.open(position, frozenset(held))
         try:
             if turn == 7:
                 await writes
@@ -199,7 +212,7 @@ async def test_a_copy_cut_anywhere_goes_on_where_it_was_without_repeat(
             told += new
             held |= {one.id for one in new}
         finally:
-            await reading.source.close()
+            await reading.close()
     reading.told = told
     assert known(reading.state) == await table(base)
     names = [change.id for change in told]
@@ -210,30 +223,30 @@ async def test_what_was_not_confirmed_is_told_again_under_the_same_ids(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     await reading.quiet()
     assert reading.last
     position = reading.last.position
     await reading.source.confirm(position)
     await fill(base, 20)
     await reading.until(lambda: len(reading.told) == 20)
-    await reading.source.close()
+    await reading.close()
 
     again = Reading(source(database))
-    await again.source.open(position, frozenset())
+    await again.open(position, frozenset())
     try:
         await again.until(lambda: len(again.told) == 20)
         assert again.told == reading.told
         await again.quiet()
     finally:
-        await again.source.close()
+        await again.close()
 
 
 async def test_an_idle_database_does_not_keep_its_log(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     try:
         await reading.quiet()
         await base.execute("CREATE TABLE other AS SELECT generate_series(1, 5000)")
@@ -252,48 +265,44 @@ async def test_an_idle_database_does_not_keep_its_log(
         assert row
         assert int(row[0]) >= int(ends[0])
     finally:
-        await reading.source.close()
+        await reading.close()
 
 
 async def test_a_slot_that_is_gone_is_not_guessed_around(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     await reading.quiet()
     assert reading.last
     position = reading.last.position
-    await reading.source.close()
+    await reading.close()
     await asyncio.sleep(0.3)
     await base.execute(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
         " WHERE database = current_database()"
     )
-    again = source(database)
     with pytest.raises(SlotLost, match="gone"):
-        await again.open(position, frozenset())
-    await again.close()
+        await opened(source(database), position)
 
 
 async def test_a_slot_that_was_moved_past_the_copy_is_not_used(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     await reading.quiet()
     assert reading.last
     position = reading.last.position
-    await reading.source.close()
+    await reading.close()
     await fill(base, 10)
     await asyncio.sleep(0.3)
     await base.execute(
         "SELECT pg_replication_slot_advance(slot_name, pg_current_wal_lsn())"
         " FROM pg_replication_slots WHERE database = current_database()"
     )
-    again = source(database)
     with pytest.raises(SlotLost, match="beyond"):
-        await again.open(position, frozenset())
-    await again.close()
+        await opened(source(database), position)
 
 
 @pytest.mark.parametrize(
@@ -306,20 +315,16 @@ async def test_a_slot_that_was_moved_past_the_copy_is_not_used(
 async def test_a_table_that_does_not_fit_is_refused_with_what_is_missing(
     base: psycopg.AsyncConnection[Any], database: str, settings: dict[str, Any], says: str
 ) -> None:
-    wrong = source(database, **settings)
     with pytest.raises(SourceMismatch, match=says):
-        await wrong.open(None, frozenset())
-    await wrong.close()
+        await opened(source(database, **settings))
 
 
 async def test_a_table_without_identity_is_not_published(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     await base.execute("ALTER TABLE office.person DROP CONSTRAINT person_pkey")
-    wrong = source(database)
     with pytest.raises(SourceMismatch, match="ADD PRIMARY KEY"):
-        await wrong.open(None, frozenset())
-    await wrong.close()
+        await opened(source(database))
     found = await (await base.execute("SELECT count(*) FROM pg_publication")).fetchone()
     assert found == (0,)
 
@@ -335,7 +340,7 @@ async def test_a_change_of_the_table_itself_stops_before_a_wrong_event(
     base: psycopg.AsyncConnection[Any], database: str, statement: str, says: str
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     try:
         await reading.quiet()
         await base.execute(statement)
@@ -343,7 +348,7 @@ async def test_a_change_of_the_table_itself_stops_before_a_wrong_event(
         with pytest.raises(SourceMismatch, match=says):
             await reading.until(lambda: reading.told)
     finally:
-        await reading.source.close()
+        await reading.close()
     assert reading.told == []
 
 
@@ -351,7 +356,7 @@ async def test_a_server_that_is_killed_ends_the_read_and_is_resumed(
     base: psycopg.AsyncConnection[Any], database: str, postgres: PostgresServer
 ) -> None:
     reading = Reading(source(database))
-    await reading.source.open(None, frozenset())
+    await reading.open(None, frozenset())
     await reading.quiet()
     assert reading.last
     await fill(base, 20)
@@ -360,14 +365,14 @@ async def test_a_server_that_is_killed_ends_the_read_and_is_resumed(
     await postgres.kill()
     with pytest.raises(Unavailable):
         await reading.until(lambda: False)
-    await reading.source.close()
+    await reading.close()
     await postgres.start()
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("INSERT INTO office.person (id) VALUES ('after')")
         again = Reading(source(database))
-        await again.source.open(position, held)
+        await again.open(position, held)
         try:
             await again.until(lambda: any(one.key == "after" for one in again.told))
         finally:
-            await again.source.close()
+            await again.close()
         assert [one.key for one in again.told if one.id not in held] == ["after"]

@@ -95,7 +95,7 @@ async function refresh() {
 function stateOf(one) {
   if (one.state === "stopped") return "bad";
   if (one.age_s === null) return "wait";
-  return one.age_s > one.freshness_s + 3 ? "late" : "good";
+  return one.age_s > one.freshness_s ? "late" : "good";
 }
 
 function draw() {

@@ -1,0 +1,149 @@
+"""From a real table to a real topic: killed in the copy and in the stream, and still exactly once."""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from agents.base.run import supervise
+from agents.capture.letters import read_letters
+from agents.demo.servers import KafkaServer
+from agents.kafka.cluster import Cluster
+from agents.kafka.topics import dead
+from contracts.envelope import event_of
+from tests.live.capture import capture
+from tests.live.streams import ids, read_all, until_true
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+async def office(database: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A connection to a database with an empty table of divisions."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(
+            "CREATE TABLE division (code text PRIMARY KEY, name text, level text, parent text)"
+        )
+        yield connection
+
+
+async def fill(office: psycopg.AsyncConnection[Any], rows: int) -> None:
+    await office.execute(
+        "INSERT INTO division SELECT (100000000 + n)::text, 'old', 'township', NULL"
+        " FROM generate_series(1, %s) n",
+        (rows,),
+    )
+
+
+def folded(records: list[Any]) -> dict[str, Any]:
+    """The state a topic's events leave, and a look that no key goes back."""
+    state: dict[str, Any] = {}
+    latest: dict[str, str] = {}
+    for record in records:
+        event = event_of(record.value, record.headers)
+        assert event.sequence > latest.get(event.key, ""), "out of order"
+        latest[event.key] = event.sequence
+        state.pop(event.key, None)
+        if event.value is not None:
+            state[event.key] = msgspec.json.decode(event.value)["name"]
+    return state
+
+
+async def test_a_capture_killed_again_and_again_ends_in_the_tables_state(
+    kafka: KafkaServer, office: psycopg.AsyncConnection[Any], database: str
+) -> None:
+    """Red when ``Intake._resume`` holds no ids, or takes the newest round for all: tried."""
+    await fill(office, 4000)
+    chance = random.Random(4)
+    bad: set[str] = set()
+
+    async def write() -> None:
+        for number in range(700):
+            code = f"{100_000_000 + chance.randrange(5000)}"
+            kind = chance.random()
+            if kind < 0.15:
+                await office.execute("DELETE FROM division WHERE code = %s", (code,))
+            elif kind < 0.2:
+                wrong = f"wrong-{number}"
+                bad.add(wrong)
+                await office.execute(
+                    "INSERT INTO division VALUES (%s, 'n', 'township', NULL)", (wrong,)
+                )
+            else:
+                await office.execute(
+                    "INSERT INTO division VALUES (%s, %s, 'township', NULL)"
+                    " ON CONFLICT (code) DO UPDATE SET name = excluded.name",
+                    (code, f"v{number}"),
+                )
+            await asyncio.sleep(0.008)
+
+    async def kill_and_start() -> None:
+        for _ in range(7):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.live.capture", kafka.bootstrap, database
+            )
+            await asyncio.sleep(chance.uniform(0.8, 1.5))
+            process.kill()
+            await process.wait()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write(), name="write")
+        group.create_task(kill_and_start(), name="kill")
+    part = capture(kafka.bootstrap, database)
+    stop = asyncio.Event()
+    running = asyncio.create_task(supervise(part, stop), name="capture")
+    before = len(bad)
+    await office.execute("INSERT INTO division VALUES ('999999999', 'last', 'township', NULL)")
+    cluster = Cluster(kafka.bootstrap)
+    name = part.hop.contract
+    await until_true(lambda: part.hop.complete and part.hop.lag == 0, 30.0)
+    while "999999999" not in folded((await read_all(cluster, name))[0]):
+        await asyncio.sleep(0.2)
+    stop.set()
+    await running
+
+    records, marks = await read_all(cluster, name)
+    assert len(ids(records)) == len(set(ids(records))), "repeated"
+    cursor = await office.execute("SELECT code, name FROM division WHERE code NOT LIKE 'wrong%'")
+    assert folded(records) == dict(await cursor.fetchall())
+    assert marks[-1].time > 0
+    letters, _ = await read_all(cluster, dead(name))
+    assert len(ids(letters)) == len(set(ids(letters)))
+    found = await read_letters(cluster, [name])
+    assert before == len(bad)
+    assert {letter["key"] for letter in found} == bad
+    assert {(letter["path"], letter["rule"]) for letter in found} == {("$.code", "pattern")}
+
+
+async def test_the_slot_is_confirmed_only_after_kafka_has_it(
+    kafka: KafkaServer, office: psycopg.AsyncConnection[Any], database: str
+) -> None:
+    part = capture(kafka.bootstrap, database)
+    stop = asyncio.Event()
+    running = asyncio.create_task(supervise(part, stop), name="capture")
+    try:
+        await until_true(lambda: part.hop.complete)
+        await fill(office, 10)
+        cursor = await office.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        written = int((await cursor.fetchone())[0])  # type: ignore[index]
+
+        async def confirmed() -> int:
+            cursor = await office.execute(
+                "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots"
+                " WHERE database = current_database()"
+            )
+            return int((await cursor.fetchone())[0])  # type: ignore[index]
+
+        async with asyncio.timeout(10):
+            while await confirmed() < written:
+                await asyncio.sleep(0.05)
+        records, _ = await read_all(Cluster(kafka.bootstrap), part.hop.contract)
+        assert len(records) == 10
+    finally:
+        stop.set()
+        await running
