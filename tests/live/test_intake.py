@@ -11,12 +11,16 @@ import psycopg
 import pytest
 
 from agents.base.run import supervise
+from agents.base.status import Hop
+from agents.capture.intake import Intake
 from agents.capture.letters import read_letters
+from agents.capture.source import Changes
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
-from agents.kafka.topics import dead
+from agents.kafka.copy import Copy
+from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from contracts.envelope import event_of
-from tests.live.capture import capture
+from tests.live.capture import DIVISION, capture
 from tests.live.streams import ids, read_all, until_true
 
 pytestmark = pytest.mark.live
@@ -57,7 +61,7 @@ def folded(records: list[Any]) -> dict[str, Any]:
 async def test_a_capture_killed_again_and_again_ends_in_the_tables_state(
     kafka: KafkaServer, office: psycopg.AsyncConnection[Any], database: str
 ) -> None:
-    """Red when ``Intake._resume`` holds no ids, or takes the newest round for all: tried."""
+    """Red when ``Intake._resume`` holds no ids: tried."""
     await fill(office, 4000)
     chance = random.Random(4)
     bad: set[str] = set()
@@ -118,6 +122,69 @@ async def test_a_capture_killed_again_and_again_ends_in_the_tables_state(
     assert before == len(bad)
     assert {letter["key"] for letter in found} == bad
     assert {(letter["path"], letter["rule"]) for letter in found} == {("$.code", "pattern")}
+
+
+class Scripted:
+    """A :class:`agents.capture.source.Source` that notes what it is opened with."""
+
+    def __init__(self) -> None:
+        self.opened: tuple[Any, frozenset[str]] | None = None
+        self.confirmed: list[Any] = []
+        self.told: asyncio.Queue[Changes] = asyncio.Queue()
+
+    async def __aenter__(self) -> "Scripted":
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def open(self, position: Any, held: frozenset[str]) -> None:
+        self.opened = position, held
+
+    async def read(self) -> Changes:
+        return await self.told.get()
+
+    async def confirm(self, position: Any) -> None:
+        self.confirmed.append(position)
+
+
+async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaServer) -> None:
+    """Red when ``Intake._resume`` takes the newest round for all: tried."""
+    contract = msgspec.structs.replace(DIVISION, subject="rounds")
+    cluster = Cluster(kafka.bootstrap)
+    topics = [data_topic(contract, contract.name), dead_topic(contract)]
+    await ensure(cluster, topics)
+    copy = Copy(
+        cluster, "levelsync-37-rounds.v1", [(topic.name, n) for topic in topics for n in range(3)]
+    )
+    await copy.open()
+    for part in copy.parts:
+        copy.add(part, b"k", b"{}", [("ce_id", b"old-%d" % part[1])], 0)
+        await copy.mark(part, {"round": 1, "at": "first"}, 1)
+        copy.add(part, b"k", b"{}", [("ce_id", b"new-%d" % part[1])], 0)
+    for part in copy.parts[1:]:
+        await copy.mark(part, {"round": 2, "at": "second"}, 1)
+    await copy.drain()
+    await copy.close()
+
+    source = Scripted()
+    hop = Hop("capture", contract.name, "", contract.name)
+    intake = Intake(hop, contract=contract, cluster=cluster, node="37", source=lambda: source)
+    stop = asyncio.Event()
+    running = asyncio.create_task(supervise(intake, stop), name="capture")
+    await until_true(lambda: source.opened)
+    assert source.opened == ("first", frozenset({"new-0", "new-1", "new-2"}))
+    # Nothing is marked before the source has passed what the copy held.
+    await source.told.put(Changes([], "third", 5, passed=False))
+    await asyncio.sleep(1.0)
+    assert source.confirmed == []
+    await source.told.put(Changes([], "third", 5, passed=True))
+    await source.told.put(Changes([], "third", 5, passed=True))
+    await until_true(lambda: hop.complete == 5)
+    stop.set()
+    await running
+    assert set(source.confirmed) == {"third"}
+    _, marks = await read_all(cluster, contract.name)
+    assert {mark.position["round"] for mark in marks} >= {1, 2, 3}
 
 
 async def test_the_slot_is_confirmed_only_after_kafka_has_it(
