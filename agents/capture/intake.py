@@ -160,7 +160,8 @@ class Intake:
                         "too-large",
                         f"Expected at most {LARGEST} bytes, got {len(checked.value)}",
                     )
-                scope, value, kind = checked.scope, checked.value, "changed"
+                scope, value = checked.scope, checked.value
+                kind = "copied" if change.copied else "changed"
         except Rejected as refused:
             self._refuse(copy, change, refused)
             return

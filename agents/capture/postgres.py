@@ -301,7 +301,8 @@ class PostgresSource:
             name = f"{self._tag}.{lsn:X}.{number}"
         else:
             moment, name = copied_at, self._copier.name(key)
-        changes.append(Change(name, f"{lsn:016X}{number:08X}", moment, key, fields))
+        sequence = f"{lsn:016X}{number:08X}"
+        changes.append(Change(name, sequence, moment, key, fields, copied_at is not None))
 
     def _relation(self, relation: pgoutput.Relation) -> None:
         """A table is told of, perhaps changed: find the contract's columns before the next row."""

@@ -10,7 +10,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     ``id`` is the same each time the source tells of this change; ``sequence`` orders changes of one
     key as plain text does; ``time`` is the commit time in microseconds since 1970 UTC; ``fields``
-    holds the contract's field names and plain values (None for the whole means deleted).
+    holds the contract's field names and plain values (None for the whole means deleted). ``copied``
+    is True for a row of a first copy, whose ``time`` is that of the copy.
     """
 
     id: str
@@ -18,6 +19,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     time: int
     key: str
     fields: dict[str, Any] | None
+    copied: bool = False
 
 
 class Changes(msgspec.Struct, frozen=True):

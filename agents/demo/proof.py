@@ -362,15 +362,16 @@ async def _read_topics(levels: Levels) -> Topics:
 
 
 async def _read_cluster(bootstrap: str) -> dict[str, list[Any]]:
-    """Every record of every topic, by aiokafka's own consumer."""
+    """Every record of every contract's topics, by aiokafka's own consumer."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         found: dict[str, list[Any]] = {}
         for topic in sorted(await consumer.topics()):
-            if topic.startswith("__"):
+            if topic.startswith(("__", "levelsync.")):
                 continue
-            parts = [TopicPartition(topic, number) for number in range(3)]
+            contract = CONTRACTS[".".join(topic.split(".")[:2])]
+            parts = [TopicPartition(topic, number) for number in range(contract.partitions)]
             consumer.assign(parts)
             ends = await consumer.end_offsets(parts)
             await consumer.seek_to_beginning(*parts)

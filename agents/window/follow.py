@@ -112,10 +112,15 @@ class Follow:
         self.out_of_order += applied.out_of_order
         self._feed.publish(applied.changes)
         now, moment = time.time_ns() // 1000, time.monotonic()
-        self._latencies.extend((moment, (now - change.time) / 1000) for change in applied.changes)
+        self._latencies.extend(
+            (moment, (now - change.time) / 1000) for change in applied.changes if not change.copied
+        )
 
     def latency(self) -> dict[str, float] | None:
-        """Milliseconds from commit to here over the last minute, None when nothing came."""
+        """Milliseconds from commit to here over the last minute, None when nothing came.
+
+        Rows of a first copy do not count: nobody committed them just now.
+        """
         since = time.monotonic() - MINUTE
         recent = sorted(value for moment, value in self._latencies if moment >= since)
         if not recent:

@@ -78,6 +78,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     time: int
     sequence: str
     source: str
+    #: Known only when it is applied: a row of a first copy, not a change somebody just made.
+    copied: bool = False
 
 
 class Applied(msgspec.Struct):
@@ -180,7 +182,7 @@ class Store:
             )
         applied.changes.append(
             Change(seq, contract, event.key, event.scope, was, event.value, event.id, event.time,
-                   event.sequence, event.source)
+                   event.sequence, event.source, event.type.endswith(".copied"))
         )  # fmt: skip
 
     def _trim(self, count: int) -> None:
