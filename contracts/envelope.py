@@ -13,7 +13,6 @@ import msgspec
 Header = tuple[str, bytes]
 
 JSON = "application/json"
-MSGPACK = "application/msgpack"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from agents.base.watermark import FENCE, TYPE
-from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
+from agents.kafka.reader import scan
 from agents.kafka.topics import dead
 from agents.kafka.wire import Connection
 from contracts.envelope import header
@@ -20,7 +20,6 @@ async def read_letters(
 
     Each is a :class:`agents.capture.intake.DeadLetter` as plain data. Raises Unavailable.
     """
-    letters: list[dict[str, Any]] = []
     async with Connection(cluster) as connection:
         there = await connection.topics()
         parts = [
@@ -28,16 +27,12 @@ async def read_letters(
             for name in contracts
             for partition in range(there.get(dead(name), 0))
         ]
-        for part, (start, end) in (await connection.ends(parts)).items() if parts else ():
-            following = start
-            while following < end:
-                (node,) = await connection.leaders([part])
-                (answer,) = await connection.fetch(node, {part: following})
-                records, following = records_of(answer.buffer, following, answer.aborted)
-                letters.extend(
-                    msgspec.json.decode(record.value)
-                    for record in records
-                    if record.value and header(record.headers, "ce_type") not in (TYPE, FENCE)
-                )
+        bounds = await connection.ends(parts) if parts else {}
+        letters: list[dict[str, Any]] = [
+            msgspec.json.decode(record.value)
+            for part, (start, end) in bounds.items()
+            async for record in scan(connection, part, start, end)
+            if record.value and header(record.headers, "ce_type") not in (TYPE, FENCE)
+        ]
     found = [letter for letter in letters if key is None or letter["key"] == key]
     return sorted(found, key=lambda letter: str(letter["time"]))

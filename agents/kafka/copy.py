@@ -3,7 +3,7 @@
 A copy is a set of partitions that this agent alone writes. Opening it takes over from the writer
 before, draws a fence nobody else can write below, and reads each partition's end back to the last
 watermark. That watermark names the upstream position to resume from; the ids that stand after it are
-told again by upstream and must be left out. DESIGN calls this "a copy is its own position".
+told again by upstream and must be left out.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import msgspec
 from agents.base.errors import LevelsyncError
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
-from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
+from agents.kafka.reader import scan
 from agents.kafka.wire import Connection, FencedProducer, Part, append
 from contracts.envelope import Header, header
 
@@ -116,14 +116,8 @@ class Copy:
         self, part: Part, start: int, fence: int, enough: Callable[[Watermark], bool]
     ) -> End:
         end = End(None, -1, set(), 0)
-        while start < fence:
-            (node,) = await self._connection.leaders([part])
-            (answer,) = await self._connection.fetch(node, {part: start})
-            records, start = records_of(answer.buffer, start, answer.aborted)
-            for record in records:
-                if record.offset >= fence:
-                    break
-                _enter(end, record, enough)
+        async for record in scan(self._connection, part, start, fence):
+            _enter(end, record, enough)
         return end
 
     def add(

@@ -1,12 +1,23 @@
 """Reads partitions of one cluster from given offsets, in order."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
-from agents.base.stream import Slice
+from agents.base.stream import Record, Slice
 from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Answer, Connection, Part
+
+
+async def scan(connection: Connection, part: Part, start: int, stop: int) -> AsyncIterator[Record]:
+    """The records of one partition from offset ``start`` up to, not including, ``stop``."""
+    while start < stop:
+        (node,) = await connection.leaders([part])
+        (answer,) = await connection.fetch(node, {part: start})
+        records, start = records_of(answer.buffer, start, answer.aborted)
+        for record in records:
+            if record.offset < stop:
+                yield record
 
 
 class TopicReader:

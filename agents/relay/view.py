@@ -11,9 +11,9 @@ from pathlib import Path
 
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE
-from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import End
+from agents.kafka.reader import scan
 from agents.kafka.wire import Connection, Part
 from agents.relay.relay import Passed
 from contracts.envelope import Header, header
@@ -52,18 +52,11 @@ class ScopeSieve:
     async def _read_again(self, connection: Connection, part: Part, start: int, stop: int) -> None:
         bounds = await connection.ends([part])
         start = max(start, bounds[part][0])
-        while start < stop:
-            (node,) = await connection.leaders([part])
-            (answer,) = await connection.fetch(node, {part: start})
-            records, start = records_of(answer.buffer, start, answer.aborted)
-            for record in records:
-                kind = header(record.headers, "ce_type")
-                if record.offset >= stop or kind in (TYPE, FENCE) or record.key is None:
-                    continue
-                if record.value is None:
-                    self._members.put(part[1], record.key, _OUT)
-                else:
-                    self._members.put(part[1], record.key, _source(record))
+        async for record in scan(connection, part, start, stop):
+            if header(record.headers, "ce_type") in (TYPE, FENCE) or record.key is None:
+                continue
+            source = _OUT if record.value is None else _source(record)
+            self._members.put(part[1], record.key, source)
 
     def take(self, partition: int, record: Record) -> Passed | None:
         """See :class:`agents.relay.relay.Sieve`."""
