@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.base.config import NodeFile
     from agents.base.run import Part
     from agents.base.status import Status
+    from agents.kafka.cluster import Cluster
     from agents.kafka.topics import Watch
 
 #: Seconds each stage may take to drain after SIGTERM.
@@ -162,10 +163,9 @@ def contract(args: argparse.Namespace) -> int:
             return 2
         found = CONTRACTS[args.name]
         fields = {
-            name: value
+            name: msgspec.to_builtins(getattr(found, name))
             for name in found.__struct_fields__
             if name not in ("record", "rules")
-            and isinstance(value := msgspec.to_builtins(getattr(found, name)), object)
         }
         fields["schema"] = msgspec.json.schema(found.record)
         print(json.dumps(fields, ensure_ascii=False, indent=None if args.json else 2))
@@ -274,7 +274,7 @@ async def _serve(config: "NodeFile") -> None:
             log.info("agent ends")
 
 
-def _captures(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
+def _captures(config: "NodeFile", here: "Cluster", seen: "Status") -> "list[Part]":
     if not config.source:
         return []
     from agents.capture.intake import Intake
@@ -301,7 +301,7 @@ def _captures(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
     return parts
 
 
-def _views(config: "NodeFile", here: Any, watch: "Watch", seen: "Status") -> "list[Part]":
+def _views(config: "NodeFile", here: "Cluster", watch: "Watch", seen: "Status") -> "list[Part]":
     from agents.base.config import scope_of
     from agents.kafka.topics import data_topic, view
     from agents.relay.relay import Relay
@@ -337,7 +337,7 @@ def _views(config: "NodeFile", here: Any, watch: "Watch", seen: "Status") -> "li
     return parts
 
 
-def _links(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
+def _links(config: "NodeFile", here: "Cluster", seen: "Status") -> "list[Part]":
     if config.parent is None:
         return []
     from agents.kafka.cluster import Cluster
@@ -374,7 +374,7 @@ def _links(config: "NodeFile", here: Any, seen: "Status") -> "list[Part]":
 
 async def _window(
     config: "NodeFile",
-    here: Any,
+    here: "Cluster",
     watch: "Watch",
     seen: "Status",
     stack: contextlib.AsyncExitStack,

@@ -110,9 +110,7 @@ def load(path: Path) -> NodeFile:
     try:
         config = msgspec.convert(_filled(raw, "$"), NodeFile, dec_hook=_path)
         _validate(config)
-    except msgspec.ValidationError as wrong:
-        raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
-    except _Wrong as wrong:
+    except (msgspec.ValidationError, _Wrong) as wrong:
         raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
     if not config.agent.state.is_absolute():
         agent = msgspec.structs.replace(config.agent, state=path.parent / config.agent.state)

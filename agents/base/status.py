@@ -1,7 +1,7 @@
 """What every part of the agent is doing: the figures behind /status, /readyz and /metrics."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -60,6 +60,12 @@ class Hop(msgspec.Struct):
             "complete": self.complete / 1e6 if self.complete else None,
             "latency_ms": self.latency(),
         }
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of the values lie. Raises IndexError without values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 class Status(Collector):

@@ -44,8 +44,6 @@ class Reader(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
-
 
 def take(record: Record, state: Continuity) -> Watermark | bool:
     """Enter a record into ``state`` and say what it is.

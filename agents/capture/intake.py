@@ -20,18 +20,15 @@ from agents.kafka.copy import Copy, End
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Part
 from contracts.check import Rejected, check
-from contracts.envelope import JSON, Event, format_time, headers_of
+from contracts.envelope import Event, format_time, headers_of
 from contracts.model import Contract
 
 #: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
 #: what they say is as young as can be; without that, as while a first copy runs, they come alone.
 OFTEN, SELDOM = 0.8, 1.5
-#: A watermark is due after this many events, so that the end to be read back stays small.
-MARK_EVENTS = 20_000
 #: Bytes of one encoded record beyond which no broker is asked to take it.
 LARGEST = 4 * 1024 * 1024
 DEAD_LETTER = "levelsync.dead-letter"
-RENEW_SECONDS = 20 * 3600
 
 
 class DeadLetter(msgspec.Struct):
@@ -74,9 +71,7 @@ class Intake:
         contract = self._contract
         topics = [data_topic(contract, contract.name), dead_topic(contract)]
         await ensure(self._cluster, topics)
-        parts = [
-            (topic.name, partition) for topic in topics for partition in range(topic.partitions)
-        ]
+        parts = [part for topic in topics for part in topic.parts]
         copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
         async with self._make_source() as source:
             try:
@@ -113,10 +108,10 @@ class Intake:
         return position, set().union(*(end.held for end in ends.values()))
 
     async def _pump(self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]) -> None:
-        started = marked = time.monotonic()
+        marked = time.monotonic()
         last: Changes | None = None
         complete = 0
-        while time.monotonic() - started < RENEW_SECONDS:
+        while not copy.worn:
             told = await until(stop, source.read())
             if told is None:
                 break
@@ -135,7 +130,7 @@ class Intake:
             self.hop.lag = 0 if told.settled else None
             waited = time.monotonic() - marked
             due = waited >= (OFTEN if told.complete > complete else SELDOM)
-            full = any(copy.unmarked(part) >= MARK_EVENTS for part in copy.parts)
+            full = any(map(copy.overdue, copy.parts))
             if (due or full) and told.settled and not held:
                 await self._mark(copy, told)
                 marked, complete = time.monotonic(), told.complete
@@ -165,18 +160,7 @@ class Intake:
         except Rejected as refused:
             self._refuse(copy, change, refused)
             return
-        event = Event(
-            key=change.key,
-            value=value,
-            id=change.id,
-            source=self._origin,
-            type=f"{contract.name}.{kind}",
-            time=change.time,
-            dataschema=contract.dataschema,
-            sequence=change.sequence,
-            scope=scope,
-        )
-        self._add(copy, contract.name, event)
+        self._add(copy, contract.name, change, f"{contract.name}.{kind}", value, scope)
         self.hop.events += 1
 
     def _refuse(self, copy: Copy, change: Change, refused: Rejected) -> None:
@@ -192,21 +176,29 @@ class Intake:
             sequence=change.sequence,
             fields=change.fields,
         )
-        event = Event(
-            key=change.key,
-            value=msgspec.json.encode(letter),
-            id=change.id,
-            source=self._origin,
-            type=DEAD_LETTER,
-            time=change.time,
-            dataschema=contract.dataschema,
-            sequence=change.sequence,
-            content_type=JSON,
-        )
-        self._add(copy, dead(contract.name), event)
+        self._add(copy, dead(contract.name), change, DEAD_LETTER, msgspec.json.encode(letter))
         self.hop.rejected += 1
 
-    def _add(self, copy: Copy, topic: str, event: Event) -> None:
+    def _add(
+        self,
+        copy: Copy,
+        topic: str,
+        change: Change,
+        kind: str,
+        value: bytes | None,
+        scope: str = "",
+    ) -> None:
+        event = Event(
+            key=change.key,
+            value=value,
+            id=change.id,
+            source=self._origin,
+            type=kind,
+            time=change.time,
+            dataschema=self._contract.dataschema,
+            sequence=change.sequence,
+            scope=scope,
+        )
         key = event.key.encode()
         # Java-compatible, as every other producer's.
         partition = (murmur2(key) & 0x7FFFFFFF) % self._contract.partitions

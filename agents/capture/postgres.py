@@ -20,7 +20,7 @@ from psycopg import sql
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.capture import pgoutput
 from agents.capture.postgres_copy import Copier, Progress
-from agents.capture.postgres_setup import Table, examine, make_slot, open_failures
+from agents.capture.postgres_setup import Table, examine, make_slot, open_failures, speak_plainly
 from agents.capture.source import Change, Changes
 
 #: Changes after which a read ends with the transaction, and at most, whatever the transaction.
@@ -129,8 +129,7 @@ class PostgresSource:
 
     async def _identify(self, known: Position | None) -> str:
         assert self._stream
-        for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
-            await self._stream.execute(f"SET {setting}".encode())
+        await speak_plainly(self._stream)
         row = await (await self._stream.execute("IDENTIFY_SYSTEM")).fetchone()
         assert row
         system = str(row[0])

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from agents.capture.pgoutput import Message
-from agents.capture.postgres_setup import Connection, Table
+from agents.capture.postgres_setup import Connection, Table, speak_plainly
 
 PREFIX = "levelsync"
 
@@ -95,8 +95,7 @@ class Copier:
         self._connection = await psycopg.AsyncConnection.connect(
             self._dsn, autocommit=True, connect_timeout=5
         )
-        for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
-            await self._connection.execute(f"SET {setting}".encode())
+        await speak_plainly(self._connection)
         copied = [name.removeprefix(self._prefix) for name in held if name.startswith(self._prefix)]
         if copied:
             self.passed = False

@@ -80,13 +80,18 @@ def _said(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).strip()
 
 
+async def speak_plainly(connection: Connection) -> None:
+    """Have the session write values as :data:`agents.capture.pgoutput.CONVERT` reads them."""
+    for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
+        await connection.execute(f"SET {setting}".encode())
+
+
 async def examine(side: Connection, table: Table) -> str:
     """Check server, table, columns and identity; the answer is the key column's type.
 
     Raises SourceMismatch that says what to change, and where.
     """
-    for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
-        await side.execute(f"SET {setting}".encode())
+    await speak_plainly(side)
     (level,) = await _row(side, "SHOW wal_level")
     if level != "logical":
         raise SourceMismatch(

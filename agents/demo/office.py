@@ -1,7 +1,10 @@
 """The offices' own databases: their tables as they are, and clerks who keep writing to them."""
 
 import asyncio
+import itertools
 import time
+import tomllib
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import msgspec
@@ -9,7 +12,9 @@ import psycopg
 from psycopg import sql
 
 from agents.demo.people import COUNTY, ELSEWHERE, People
+from agents.demo.servers import node_examples
 from contracts.divisions import divisions
+from contracts.subjects.resident import ResidentV2
 
 PROVINCE_TABLES = """
 CREATE SCHEMA civil;
@@ -97,11 +102,8 @@ class Clerks:
         async with await psycopg.AsyncConnection.connect(
             self._province, autocommit=True
         ) as connection:
-            began, number = time.monotonic(), 0
-            while most is None or number < most:
-                number += 1
+            async for number in _paced(rate, most):
                 await self._write(connection, bad=number in wrong_at)
-                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
 
     async def _write(self, connection: psycopg.AsyncConnection[Any], *, bad: bool) -> None:
         chance, people = self.people.chance, self.people
@@ -122,7 +124,7 @@ class Clerks:
                 self.residents[key] = row["street_code"]
             self.journal.append(Write(kind, key, row["phone"], "", row["street_code"], rule))
             return
-        key = chance.choice(self._keys)
+        key = chance.choice(list(self.residents))
         was = self.residents[key]
         if kind == "delete":
             await connection.execute(
@@ -143,19 +145,13 @@ class Clerks:
         self.residents[key] = street
         self.journal.append(Write(kind, key, phone, was, street))
 
-    @property
-    def _keys(self) -> list[str]:
-        return list(self.residents)
-
     async def write_licences(self, rate: float, most: int | None) -> None:
         """New and changed licences in the county."""
         chance = self.people.chance
         async with await psycopg.AsyncConnection.connect(
             self._county, autocommit=True
         ) as connection:
-            began, number = time.monotonic(), 0
-            while most is None or number < most:
-                number += 1
+            async for _ in _paced(rate, most):
                 if chance.random() < 0.5 and self.licences:
                     key = chance.choice(self.licences)
                     capital = f"{10_000 + self.people.serial()}.00"
@@ -173,7 +169,6 @@ class Clerks:
                     self.licence_journal.append(
                         Write("insert", key, row["registered_capital"], "", COUNTY)
                     )
-                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
 
     async def rows(self, table: str, scope: str) -> list[dict[str, Any]]:
         """The province's rows of ``table`` whose street lies in ``scope``, as they are now."""
@@ -187,6 +182,23 @@ class Clerks:
                 (scope + "%",),
             )
             return await cursor.fetchall()
+
+
+async def _paced(rate: float, most: int | None) -> AsyncIterator[int]:
+    """1, 2, 3 … up to ``most``, ``rate`` of them a second."""
+    began = time.monotonic()
+    for number in itertools.count(1) if most is None else range(1, most + 1):
+        yield number
+        await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+
+
+def resident_columns() -> dict[str, str]:
+    """Field and column of ``population.resident``, as the province's node file says."""
+    text = (node_examples() / "37.toml").read_text(encoding="utf-8")
+    (named,) = [
+        source["columns"] for source in tomllib.loads(text)["source"] if source["table"] == RESIDENT
+    ]
+    return {field: named.get(field, field) for field in ResidentV2.__struct_fields__}
 
 
 def _insert(table: str, row: dict[str, Any]) -> sql.Composed:

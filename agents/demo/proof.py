@@ -16,9 +16,10 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.base.status import percentile
 from agents.base.watermark import FENCE, TYPE
 from agents.demo.levels import Levels, fetch_json
-from agents.demo.office import RESIDENT
+from agents.demo.office import RESIDENT, resident_columns
 from agents.demo.people import COUNTY
 from agents.demo.verdict import (
     Seen,
@@ -26,7 +27,6 @@ from agents.demo.verdict import (
     judge,
     judge_topic,
     leaked,
-    percentile,
 )
 from contracts.check import check
 from contracts.envelope import parse_time
@@ -39,11 +39,6 @@ DRAIN = 20.0
 #: Milliseconds: a change this quick says that a disturbance is over.
 CALM = 250.0
 
-_COLUMNS = {
-    "id_number": "citizen_no", "name": "full_name", "nationality": "nation",
-    "division_code": "street_code", "address_detail": "address", "household_no": "household",
-}  # fmt: skip
-
 
 class Disturbances:
     """When something was killed, until changes were quick again; latencies inside are left out."""
@@ -51,6 +46,7 @@ class Disturbances:
     def __init__(self) -> None:
         self.spans: list[list[float]] = []
         self._recovering = False
+        self._latest = 0.0
 
     def begin(self) -> None:
         if self.spans and self.spans[-1][1] == float("inf"):
@@ -206,9 +202,8 @@ async def _prove(levels: Levels, say: Any) -> dict[str, Any]:
     stray = leaked(came, topics.county_keys)
     letters = {(key, rule) for key, rule in topics.letters}
     meant = {(write.key, write.rule) for write in clerks.journal if write.kind == "wrong"}
-    licences = judge(_licences(levels), topics.licences)
+    licences = judge(expected_in(COUNTY, clerks.licence_journal), topics.licences)
     calm = [value for moment, value in subscriber.latencies if not disturbances.covers(moment)]
-    quick, slow = percentile(calm, 0.5), percentile(calm, 0.99)
     return {
         "sent": len(clerks.journal),
         "expected": here.expected,
@@ -219,8 +214,8 @@ async def _prove(levels: Levels, say: Any) -> dict[str, Any]:
         "leaked": stray + here.unexpected + rows["unexpected"] + licences.unexpected,
         "rejected": len(topics.letters),
         "rejected_as_meant": letters == meant and len(topics.letters) == len(meant),
-        "p50_ms": None if quick is None else round(quick, 1),
-        "p99_ms": None if slow is None else round(slow, 1),
+        "p50_ms": round(percentile(calm, 0.5), 1) if calm else None,
+        "p99_ms": round(percentile(calm, 0.99), 1) if calm else None,
         "agent_rss_mb": round(max(memory.values(), default=0.0), 1),
         "agents_rss_mb": {node: round(value, 1) for node, value in memory.items()},
         "rows_compared": rows["compared"],
@@ -291,7 +286,7 @@ async def _compare_rows(levels: Levels) -> dict[str, int]:
     contract = CONTRACTS["resident.v2"]
     wanted: dict[str, Any] = {}
     wrong = {write.key for write in levels.clerks.journal if write.kind == "wrong"}
-    columns = {field: _COLUMNS.get(field, field) for field in contract.record.__struct_fields__}
+    columns = resident_columns()
     for row in await levels.clerks.rows(RESIDENT, COUNTY):
         if row["citizen_no"] in wrong:
             continue
@@ -321,10 +316,6 @@ def _plain(record: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     moment = record["registered_at"].replace("Z", "+00:00").replace(" ", "T")
     return {**record, "registered_at": parse_time(moment)}
-
-
-def _licences(levels: Levels) -> dict[str, list[str]]:
-    return expected_in(COUNTY, levels.clerks.licence_journal)
 
 
 class Topics(msgspec.Struct):

@@ -99,11 +99,3 @@ def judge_topic(events: Iterable[Seen]) -> Verdict:
 def leaked(allowed: set[str], keys: Iterable[str]) -> int:
     """Keys that are where they must never be."""
     return len(set(keys) - allowed)
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which ``share`` of the values lie; None without values."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -7,6 +7,7 @@ told again by upstream and must be left out.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,6 +25,11 @@ from contracts.envelope import Header, header
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))
 _FENCE_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", FENCE))
 
+#: A watermark is due after this many events, so that the end to be read back on open stays small.
+MARK_EVENTS = 20_000
+#: A copy is opened anew well before brokers forget the writer or its sequence numbers run out.
+RENEW_SECONDS = 20 * 3600
+RENEW_EVENTS = 1_000_000_000
 #: How far back the first look at a partition's end goes; each further look goes eight times as far.
 _LOOK_BACK = 512
 
@@ -65,6 +71,8 @@ class Copy:
         self._connection = Connection(cluster)
         self._lanes: dict[Part, _Lane] = {}
         self._bounds: dict[Part, tuple[int, int]] = {}
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._added = 0
 
     async def open(self) -> dict[Part, End]:
         """Take over, and say where each partition ends. Raises Unavailable, NotAllowed."""
@@ -138,6 +146,7 @@ class Copy:
             if not append(lane.builder, key, value, headers, timestamp):
                 raise NoRoom(topic=part[0], partition=part[1], key=key)
         lane.count += 1
+        self._added += 1
 
     async def flush(self) -> None:
         """Hand everything added to the brokers, waiting only for a place in the queue."""
@@ -146,18 +155,18 @@ class Copy:
                 await self._hand_over(part, lane)
 
     async def mark(
-        self, part: Part, position: Any, time: int, done: Callable[[int], None] | None = None
+        self, part: Part, position: Any, complete: int, done: Callable[[int], None] | None = None
     ) -> Watermark:
         """Draw a watermark under everything added to ``part``, in a batch of its own.
 
-        ``position`` is where upstream stood, ``time`` up to when that is complete; ``done`` is
-        called with the watermark's offset once brokers have it.
+        ``position`` is where upstream stood, ``complete`` the time up to which that is all; ``done``
+        is called with the watermark's offset once brokers have it.
         """
         lane = self._lanes[part]
         if lane.builder is not None:
             await self._hand_over(part, lane)
         lane.number += 1
-        mark = Watermark(lane.stream, lane.number, lane.count, time, position)
+        mark = Watermark(lane.stream, lane.number, lane.count, complete, position)
         lane.count = 0
         builder = self._producer.builder()
         append(builder, KEY, msgspec.json.encode(mark), _MARK_HEADERS)
@@ -168,6 +177,15 @@ class Copy:
         """Events in ``part`` that no watermark covers yet."""
         return self._lanes[part].count
 
+    def overdue(self, part: Part) -> bool:
+        """Do so many events wait for a watermark in ``part`` that it is time for one?"""
+        return self.unmarked(part) >= MARK_EVENTS
+
+    @property
+    def worn(self) -> bool:
+        """Is it time to close this copy and open it anew?"""
+        return self._added >= RENEW_EVENTS or time.monotonic() >= self._renew_at
+
     async def _hand_over(self, part: Part, lane: _Lane) -> None:
         builders = [*lane.full, lane.builder]
         lane.full, lane.builder = [], None
@@ -177,10 +195,6 @@ class Copy:
     def check(self) -> None:
         """Raise what made a batch fail, if one did."""
         self._producer.check()
-
-    async def failure(self) -> None:
-        """Wait until a batch fails, and raise why."""
-        await self._producer.failure()
 
     async def drain(self) -> None:
         """Hand over and wait until brokers have everything."""

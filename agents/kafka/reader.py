@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 
 from agents.base.stream import Record, Slice
 from agents.kafka.batches import records_of
-from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Answer, Connection, Part
 
 
@@ -24,8 +23,8 @@ class TopicReader:
     """A :class:`agents.base.stream.Reader` over Kafka.
 
     One request is under way per broker, so memory is bounded by one answer each. It never chooses an
-    offset by itself. After any error it is closed and made anew: that is how it comes back from a
-    broker's restart.
+    offset by itself. After any error it and its connection are made anew: that is how reading comes
+    back from a broker's restart.
     """
 
     def __init__(self, connection: Connection, start: Mapping[Part, int]) -> None:
@@ -34,17 +33,9 @@ class TopicReader:
         self._under_way: dict[int, asyncio.Task[list[Answer]]] = {}
         self._leaders: dict[int, list[Part]] = {}
 
-    @classmethod
-    async def open(cls, cluster: Cluster, start: Mapping[Part, int]) -> "TopicReader":
-        """Connect and be ready to read from ``start``. Raises Unavailable, NotAllowed."""
-        connection = await Connection(cluster).__aenter__()
-        try:
-            reader = cls(connection, start)
-            reader._leaders = await connection.leaders(start)
-        except BaseException:
-            await connection.close()
-            raise
-        return reader
+    async def __aenter__(self) -> "TopicReader":
+        self._leaders = await self._connection.leaders(self._next)
+        return self
 
     async def read(self) -> list[Slice]:
         """See :meth:`agents.base.stream.Reader.read`."""
@@ -67,11 +58,9 @@ class TopicReader:
         self._next[answer.part] = following
         return Slice(*answer.part, records, following, answer.end)
 
-    async def close(self) -> None:
-        """End the requests under way and the connection."""
+    async def __aexit__(self, *_: object) -> None:
         tasks = list(self._under_way.values())
         self._under_way.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._connection.close()

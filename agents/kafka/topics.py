@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.base.errors import LevelsyncError
 from agents.kafka.cluster import Cluster, failures
-from agents.kafka.wire import OPEN_S, REQUEST_MS, Connection
+from agents.kafka.wire import OPEN_S, REQUEST_MS, Connection, Part
 from contracts.model import Contract
 
 log = structlog.get_logger()
@@ -49,6 +49,11 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int
     config: dict[str, str]
 
+    @property
+    def parts(self) -> list[Part]:
+        """All its partitions."""
+        return [(self.name, number) for number in range(self.partitions)]
+
 
 def view(contract: str, neighbour: str) -> str:
     """``resident.v2.to.3701``"""
@@ -77,7 +82,7 @@ _HELD = re.compile(r"(?P<contract>[a-z0-9_]+\.v\d+)(\.from\.(?P<neighbour>[0-9a-
 
 
 def held(topics: Iterable[str]) -> dict[str, set[str]]:
-    """The topics a node holds as its own or received, by contract; the owner's topic first."""
+    """The topics a node holds as its own or received, by contract."""
     found: dict[str, set[str]] = {}
     for topic in topics:
         if match := _HELD.fullmatch(topic):
@@ -141,8 +146,8 @@ class Watch:
 
     def __init__(self, cluster: Cluster, every: float = 1.0) -> None:
         self.cluster = cluster
-        self.topics: dict[str, int] = {}
         self._every = every
+        self._held: dict[str, set[str]] = {}
 
     async def run(self) -> None:
         """Look again and again, until cancelled; while the cluster is away the last list stands."""
@@ -150,13 +155,17 @@ class Watch:
             with contextlib.suppress(LevelsyncError):
                 async with Connection(self.cluster) as connection:
                     while True:
-                        self.topics = await connection.topics()
+                        self.see(await connection.topics())
                         await asyncio.sleep(self._every)
             await asyncio.sleep(self._every)
 
+    def see(self, topics: Iterable[str]) -> None:
+        """These are the topics there are now. Sorted here, once: hops ask at every step."""
+        self._held = held(topics)
+
     def held(self, contract: str, *, without: str | None = None) -> frozenset[str]:
         """The topics of ``contract`` this node holds, but for what came from ``without``."""
-        topics = held(self.topics).get(contract, set())
+        topics = self._held.get(contract, set())
         return frozenset(
             topic for topic in topics if without is None or neighbour_of(topic) != without
         )

@@ -214,7 +214,7 @@ class FencedProducer:
         """Queue a batch; waits while the one before it is still waiting for its turn.
 
         ``done`` is called with the batch's base offset once brokers have it. After one batch
-        failed for good nothing more is sent: see :meth:`failure`.
+        failed for good nothing more is sent: see :meth:`check`.
         """
         self.check()
         builder.close()
@@ -239,7 +239,7 @@ class FencedProducer:
         assert self._failed is not None
         if not self._failed.done():
             self._failed.set_exception(error)
-            self._failed.exception()  # looked at by check() and failure() only
+            self._failed.exception()  # looked at by check() only
 
     def check(self) -> None:
         """Raise what made the first batch fail, if one did, or that one waits for too long."""
@@ -251,12 +251,6 @@ class FencedProducer:
             raise Unavailable(
                 f"Kafka at {self.cluster.bootstrap} does not answer", writer=self.identity
             )
-
-    async def failure(self) -> None:
-        """Wait until a batch fails, and raise why."""
-        assert self._failed is not None
-        await asyncio.wait([self._failed])
-        self.check()
 
     async def flush(self) -> None:
         """Wait until everything queued is answered; raise if anything failed."""

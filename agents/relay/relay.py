@@ -26,14 +26,8 @@ from contracts.envelope import Header, header
 
 log = structlog.get_logger()
 
-#: A watermark is due after this many events even if upstream draws none, so that the end to be read
-#: back on start stays small.
-MARK_EVENTS = 20_000
 #: Where several topics are merged, each with a watermark a second, one in this many seconds is ours.
 MARK_SECONDS = 0.5
-#: Ask for a new epoch well before brokers forget the writer or its sequence numbers run out.
-RENEW_SECONDS = 20 * 3600
-RENEW_EVENTS = 1_000_000_000
 
 
 class Passed(NamedTuple):
@@ -118,29 +112,26 @@ class Relay:
         if topics is None:
             return
         await ensure(self._downstream, [self._target])
-        parts = [(self._target.name, partition) for partition in range(self._target.partitions)]
-        copy = Copy(self._downstream, self._identity, parts)
+        copy = Copy(self._downstream, self._identity, self._target.parts)
         sieve = self._make_sieve() if self._make_sieve else None
-        reader: TopicReader | None = None
-        try:
-            ends = await copy.open()
-            if sieve:
-                await sieve.open(ends)
-            lanes = await self._lanes(topics, ends)
-            start = {
-                (topic, partition): lane.next[topic]
-                for partition, lane in lanes.items()
-                for topic in topics
-            }
-            reader = await TopicReader.open(self._upstream, start)
-            await self._pump(stop, topics, reader, copy, lanes, sieve)
-            await self._finish(copy, lanes, sieve)
-        finally:
-            if reader:
-                await reader.close()
-            await copy.close()
-            if sieve:
-                sieve.close()
+        async with Connection(self._upstream) as above:
+            try:
+                ends = await copy.open()
+                if sieve:
+                    await sieve.open(ends)
+                lanes = await self._lanes(above, topics, ends)
+                start = {
+                    (topic, partition): lane.next[topic]
+                    for partition, lane in lanes.items()
+                    for topic in topics
+                }
+                async with TopicReader(above, start) as reader:
+                    await self._pump(stop, topics, reader, copy, lanes, sieve)
+                await self._finish(copy, lanes, sieve)
+            finally:
+                await copy.close()
+                if sieve:
+                    sieve.close()
 
     async def _upstream_topics(self) -> frozenset[str]:
         """Wait until there is something to read: it may not have been granted or made yet."""
@@ -159,18 +150,19 @@ class Relay:
                     topic=self.hop.to, kafka=self._upstream.bootstrap, upstream=sorted(topics),
                 )  # fmt: skip
 
-    async def _lanes(self, topics: frozenset[str], ends: dict[Part, End]) -> dict[int, _Lane]:
+    async def _lanes(
+        self, above: Connection, topics: frozenset[str], ends: dict[Part, End]
+    ) -> dict[int, _Lane]:
         """Where each partition of the copy says upstream stood."""
-        async with Connection(self._upstream) as connection:
-            there = await connection.topics()
-            for topic in topics:
-                if there.get(topic) != self._target.partitions:
-                    raise WrongPartitions(
-                        topic=topic, expected=self._target.partitions, found=there.get(topic)
-                    )
-            bounds = await connection.ends(
-                (topic, partition) for topic in topics for partition in range(there[topic])
-            )
+        there = await above.topics()
+        for topic in topics:
+            if there.get(topic) != self._target.partitions:
+                raise WrongPartitions(
+                    topic=topic, expected=self._target.partitions, found=there.get(topic)
+                )
+        bounds = await above.ends(
+            (topic, partition) for topic in topics for partition in range(there[topic])
+        )
         lanes = {}
         for (_, partition), end in ends.items():
             known = end.mark.position if end.mark else {}
@@ -202,9 +194,7 @@ class Relay:
         sieve: Sieve | None,
     ) -> None:
         hop = self.hop
-        renew_at = time.monotonic() + RENEW_SECONDS
-        renew_after = hop.events + RENEW_EVENTS
-        while time.monotonic() < renew_at and hop.events < renew_after:
+        while not copy.worn:
             slices = await until(stop, reader.read())
             if slices is None or self._sources() != topics:
                 return
@@ -218,7 +208,7 @@ class Relay:
             for partition, lane in lanes.items():
                 part = (self._target.name, partition)
                 late = lane.due and now - lane.marked_at >= MARK_SECONDS
-                if late or copy.unmarked(part) >= MARK_EVENTS:
+                if late or copy.overdue(part):
                     await self._mark(partition, lane, copy, sieve)
             copy.check()
             hop.lag = sum(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agents.base.errors import Unavailable
 from agents.base.run import until
-from agents.base.status import Hop, Status
+from agents.base.status import Hop, Status, percentile
 from agents.base.stream import Reader
 from agents.base.watermark import Continuity
 from agents.kafka.cluster import Cluster
@@ -66,21 +66,18 @@ class Follow:
                 return
         self._status.show(self.hop)
         self.hop.from_ = ", ".join(sorted(topics))
-        start = await self._start(topics)
-        reader = await TopicReader.open(self._cluster, start)
-        try:
-            await self.read(stop, reader, topics)
-        finally:
-            await reader.close()
-
-    async def _start(self, topics: frozenset[str]) -> dict[Part, int]:
-        """Where to read on: where the store stands, or the beginning of what it never read."""
         async with Connection(self._cluster) as connection:
-            there = await connection.topics()
-            if missing := topics - there.keys():
-                raise Unavailable("A topic is not there", topics=sorted(missing))
-            parts = [(topic, number) for topic in topics for number in range(there[topic])]
-            ends = await connection.ends(parts)
+            start = await self._start(connection, topics)
+            async with TopicReader(connection, start) as reader:
+                await self.read(stop, reader, topics)
+
+    async def _start(self, connection: Connection, topics: frozenset[str]) -> dict[Part, int]:
+        """Where to read on: where the store stands, or the beginning of what it never read."""
+        there = await connection.topics()
+        if missing := topics - there.keys():
+            raise Unavailable("A topic is not there", topics=sorted(missing))
+        parts = [(topic, number) for topic in topics for number in range(there[topic])]
+        ends = await connection.ends(parts)
         known = self._store.positions(topics)
         start = {}
         self._states = {}
@@ -122,10 +119,7 @@ class Follow:
         Rows of a first copy do not count: nobody committed them just now.
         """
         since = time.monotonic() - MINUTE
-        recent = sorted(value for moment, value in self._latencies if moment >= since)
+        recent = [value for moment, value in self._latencies if moment >= since]
         if not recent:
             return None
-        return {
-            "p50": round(recent[len(recent) // 2], 2),
-            "p99": round(recent[min(len(recent) - 1, len(recent) * 99 // 100)], 2),
-        }
+        return {"p50": round(percentile(recent, 0.5), 2), "p99": round(percentile(recent, 0.99), 2)}

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from agents.base.health import add_health
 from agents.base.status import Status
-from agents.window.feed import Feed, TokenRefused, described
+from agents.window.feed import Feed, Message, TokenRefused, described
 from agents.window.follow import Follow
 from agents.window.store import Store
 from contracts.envelope import format_time
@@ -117,6 +117,7 @@ class _Gateway:
         self._store = store
         self._feed = feed
         self._follows = follows
+        self._fields = {name: fields_of(follow.contract) for name, follow in follows.items()}
 
     async def contracts(self, request: web.Request) -> web.Response:
         _parameters(request)
@@ -133,7 +134,7 @@ class _Gateway:
             "key": contract.key,
             "scope": contract.scope,
             "freshness_s": contract.freshness,
-            "complete_as_of": format_time(hop.complete) if hop.complete else None,
+            "complete_as_of": _as_of(follow),
             "age_s": round(time.time() - hop.complete / 1e6, 3) if hop.complete else None,
             "records": self._store.total(contract.name),
             "state": hop.state,
@@ -143,7 +144,7 @@ class _Gateway:
             "repeated": follow.repeated,
             "out_of_order": follow.out_of_order,
             "latency_ms": follow.latency(),
-            "fields": fields_of(contract),
+            "fields": self._fields[contract.name],
         }
 
     async def record(self, request: web.Request) -> web.Response:
@@ -234,26 +235,23 @@ class _Gateway:
         return found
 
 
-def _event(message: tuple[str | None, str, bytes]) -> bytes:
+def _event(message: Message) -> bytes:
     token, name, data = message
     head = b"" if token is None else b"id: %s\n" % token.encode()
     return b"%sevent: %s\ndata: %s\n\n" % (head, name.encode(), data)
 
 
 def _watermark(follow: Follow) -> bytes:
-    hop = follow.hop
-    return msgspec.json.encode(
-        {
-            "contract": follow.contract.name,
-            "complete_as_of": format_time(hop.complete) if hop.complete else None,
-            "state": hop.state,
-        }
-    )
+    name, state = follow.contract.name, follow.hop.state
+    return msgspec.json.encode({"contract": name, "complete_as_of": _as_of(follow), "state": state})
 
 
 def _complete(follow: Follow) -> dict[str, str]:
-    complete = follow.hop.complete
-    return {"Complete-As-Of": format_time(complete) if complete else "unknown"}
+    return {"Complete-As-Of": _as_of(follow) or "unknown"}
+
+
+def _as_of(follow: Follow) -> str | None:
+    return format_time(follow.hop.complete) if follow.hop.complete else None
 
 
 def _json(body: Any, headers: Mapping[str, str] | None = None) -> web.Response:

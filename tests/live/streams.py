@@ -9,6 +9,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
+from agents.kafka.wire import Connection
 from contracts.envelope import Event, header, headers_of
 
 PARTITIONS = 3
@@ -61,25 +62,26 @@ class Writer:
 
 async def read_all(cluster: Cluster, topic: str) -> tuple[list[Record], list[Watermark]]:
     """Every event and watermark of a topic, its counts verified on the way."""
-    reader = await TopicReader.open(cluster, {(topic, part): 0 for part in range(PARTITIONS)})
     states = {part: Continuity(offset=0, thinned=False) for part in range(PARTITIONS)}
     left = set(range(PARTITIONS))
     events: list[Record] = []
     marks: list[Watermark] = []
-    try:
-        async with asyncio.timeout(20):
-            while left:
-                for piece in await reader.read():
-                    for record in piece.records:
-                        kind = take(record, states[piece.partition])
-                        if kind is True:
-                            events.append(record)
-                        elif kind is not False:
-                            marks.append(kind)
-                    if piece.next >= piece.end:
-                        left.discard(piece.partition)
-    finally:
-        await reader.close()
+    start = {(topic, part): 0 for part in range(PARTITIONS)}
+    async with (
+        asyncio.timeout(20),
+        Connection(cluster) as connection,
+        TopicReader(connection, start) as reader,
+    ):
+        while left:
+            for piece in await reader.read():
+                for record in piece.records:
+                    kind = take(record, states[piece.partition])
+                    if kind is True:
+                        events.append(record)
+                    elif kind is not False:
+                        marks.append(kind)
+                if piece.next >= piece.end:
+                    left.discard(piece.partition)
     return events, marks
 
 

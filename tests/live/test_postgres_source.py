@@ -268,26 +268,15 @@ async def test_an_idle_database_does_not_keep_its_log(
         await reading.close()
 
 
-async def test_a_slot_that_is_gone_is_not_guessed_around(
-    base: psycopg.AsyncConnection[Any], database: str
-) -> None:
-    reading = Reading(source(database))
-    await reading.open(None, frozenset())
-    await reading.quiet()
-    assert reading.last
-    position = reading.last.position
-    await reading.close()
-    await asyncio.sleep(0.3)
-    await base.execute(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-        " WHERE database = current_database()"
-    )
-    with pytest.raises(SlotLost, match="gone"):
-        await opened(source(database), position)
-
-
-async def test_a_slot_that_was_moved_past_the_copy_is_not_used(
-    base: psycopg.AsyncConnection[Any], database: str
+@pytest.mark.parametrize(
+    ("done_to_the_slot", "says"),
+    [
+        ("pg_drop_replication_slot(slot_name)", "gone"),
+        ("pg_replication_slot_advance(slot_name, pg_current_wal_lsn())", "beyond"),
+    ],
+)
+async def test_a_slot_that_cannot_go_on_from_the_copys_end_is_not_guessed_around(
+    base: psycopg.AsyncConnection[Any], database: str, done_to_the_slot: str, says: str
 ) -> None:
     reading = Reading(source(database))
     await reading.open(None, frozenset())
@@ -298,10 +287,9 @@ async def test_a_slot_that_was_moved_past_the_copy_is_not_used(
     await fill(base, 10)
     await asyncio.sleep(0.3)
     await base.execute(
-        "SELECT pg_replication_slot_advance(slot_name, pg_current_wal_lsn())"
-        " FROM pg_replication_slots WHERE database = current_database()"
+        f"SELECT {done_to_the_slot} FROM pg_replication_slots WHERE database = current_database()"
     )
-    with pytest.raises(SlotLost, match="beyond"):
+    with pytest.raises(SlotLost, match=says):
         await opened(source(database), position)
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agents.base.errors import GapFound, PositionGone, StreamReplaced, Superseded
+from agents.base.errors import (
+    GapFound,
+    LevelsyncError,
+    PositionGone,
+    StreamReplaced,
+    Superseded,
+)
 from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.base.watermark import Continuity
@@ -153,38 +159,30 @@ async def test_an_event_the_watermark_counts_but_nobody_wrote_stops_the_hop(
     assert GapFound.__doc__[:20] in (running.hop.error or "")
 
 
-async def test_a_position_that_is_gone_upstream_stops_the_hop(cluster: Cluster) -> None:
-    async with Writer(cluster, "gone") as writer:
+@pytest.mark.parametrize(
+    ("topic", "known", "error"),
+    [
+        ("gone", Continuity(stream="s", number=1, offset=10_000, thinned=False), PositionGone),
+        ("anew", Continuity(stream="other", number=1, offset=1, thinned=False), StreamReplaced),
+    ],
+    ids=["a position that is gone", "a topic made anew"],
+)
+async def test_an_upstream_that_is_not_what_it_was_stops_the_hop(
+    cluster: Cluster, topic: str, known: Continuity, error: type[LevelsyncError]
+) -> None:
+    async with Writer(cluster, topic) as writer:
         await writer.write([event(number) for number in range(30)])
-    await ensure(cluster, [Topic("gone.copy", PARTITIONS, DATA)])
-    parts = [("gone.copy", partition) for partition in range(PARTITIONS)]
-    copy = Copy(cluster, "link-gone.copy", parts)
+    target = Topic(f"{topic}.copy", PARTITIONS, DATA)
+    await ensure(cluster, [target])
+    copy = Copy(cluster, f"link-{target.name}", target.parts)
     await copy.open()
-    for part in parts:
-        beyond = Continuity(stream="s", number=1, offset=10_000, thinned=False)
-        await copy.mark(part, {"gone": beyond}, 1)
+    for part in target.parts:
+        await copy.mark(part, {topic: known}, 1)
     await copy.drain()
     await copy.close()
-    async with Running(link(cluster, "gone", "gone.copy")) as running:
+    async with Running(link(cluster, topic, target.name)) as running:
         await until_true(lambda: running.hop.state == "stopped")
-    assert (PositionGone.__doc__ or "?") in (running.hop.error or "")
-
-
-async def test_a_topic_made_anew_upstream_stops_the_hop(cluster: Cluster) -> None:
-    async with Writer(cluster, "anew") as writer:
-        await writer.write([event(number) for number in range(30)])
-    await ensure(cluster, [Topic("anew.copy", PARTITIONS, DATA)])
-    parts = [("anew.copy", partition) for partition in range(PARTITIONS)]
-    copy = Copy(cluster, "link-anew.copy", parts)
-    await copy.open()
-    for part in parts:
-        other = Continuity(stream="another-life", number=1, offset=1, thinned=False)
-        await copy.mark(part, {"anew": other}, 1)
-    await copy.drain()
-    await copy.close()
-    async with Running(link(cluster, "anew", "anew.copy")) as running:
-        await until_true(lambda: running.hop.state == "stopped")
-    assert (StreamReplaced.__doc__ or "?") in (running.hop.error or "")
+    assert (error.__doc__ or "?") in (running.hop.error or "")
 
 
 def view(cluster: Cluster, sources: frozenset[str], target: str, scope: str, state: Path) -> Relay:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from agents.demo.office import resident_columns
 from agents.demo.people import COUNTY, People
-from agents.demo.proof import _COLUMNS
 from contracts.check import Rejected, check
 from contracts.identifiers import citizen_fault, credit_fault
 from contracts.subjects import CONTRACTS
@@ -14,8 +14,7 @@ RESIDENT = CONTRACTS["resident.v2"]
 
 
 def fields(row: dict[str, Any]) -> dict[str, Any]:
-    names = RESIDENT.record.__struct_fields__
-    return {name: row[_COLUMNS.get(name, name)] for name in names}
+    return {field: row[column] for field, column in resident_columns().items()}
 
 
 def test_residents_fit_their_contract_and_live_where_they_should() -> None:

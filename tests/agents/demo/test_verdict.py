@@ -10,7 +10,6 @@ from agents.demo.verdict import (
     judge,
     judge_topic,
     leaked,
-    percentile,
 )
 
 JOURNAL = [
@@ -72,9 +71,3 @@ def test_a_topic_with_repeats_or_disorder_is_found() -> None:
 def test_a_key_where_it_must_not_be_is_a_leak() -> None:
     assert leaked({"a"}, ["a", "a"]) == 0
     assert leaked({"a"}, ["a", "b"]) == 1
-
-
-def test_percentiles() -> None:
-    assert percentile([], 0.5) is None
-    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert percentile([float(value) for value in range(100)], 0.99) == 99.0

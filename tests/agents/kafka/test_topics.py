@@ -29,7 +29,7 @@ def test_names_are_made_and_read_alike() -> None:
 
 def test_what_came_from_a_neighbour_is_never_sent_back_to_it() -> None:
     watch = Watch(Cluster("127.0.0.1:1"))
-    watch.topics = dict.fromkeys(TOPICS, 3)
+    watch.see(TOPICS)
     assert watch.held("resident.v2") == {"resident.v2", "resident.v2.from.37"}
     assert watch.held("resident.v2", without="37") == {"resident.v2"}
     assert watch.held("business_licence.v1", without="370102") == {

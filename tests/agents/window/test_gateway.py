@@ -30,9 +30,6 @@ class Scripted:
     async def read(self) -> list[Slice]:
         return [await self.slices.get()]
 
-    async def close(self) -> None:
-        pass
-
 
 class Window:
     """A gateway over a scripted reader."""
