@@ -192,13 +192,12 @@ def contract(args: argparse.Namespace) -> int:
 
 def dead_letters(args: argparse.Namespace) -> int:
     from agents.base.config import load
-    from agents.capture.letters import read_letters
     from agents.kafka.cluster import Cluster
+    from agents.kafka.letters import read_letters
 
     config = load(args.node_file)
     cluster = Cluster(config.kafka.bootstrap)
-    names = [source.contract for source in config.source]
-    letters = asyncio.run(read_letters(cluster, names, key=args.key))
+    letters = asyncio.run(read_letters(cluster, key=args.key))
     for letter in letters:
         if args.json:
             print(json.dumps(letter, ensure_ascii=False))

@@ -81,3 +81,12 @@ class SlotLost(LevelsyncError):
     """The replication slot cannot continue from where the copy ends."""
 
     hint = "Either restore the slot, or delete the topic and the slot to copy the table anew."
+
+
+class Corrupt(LevelsyncError):
+    """Bytes from Kafka are not what they say they are."""
+
+    policy = Policy.RETRY
+    hint = (
+        "If it comes again at the same offset, the broker's disk holds it so: restore that topic."
+    )

@@ -52,11 +52,14 @@ class Continuity(msgspec.Struct):
 
     def passed(self, offset: int, *, event: bool) -> None:
         """One record was read at ``offset``; ``event`` is False for watermarks' and fences' kin."""
-        if offset != self.offset:
+        self.events(offset, int(event), offset + 1)
+
+    def events(self, first: int, count: int, following: int) -> None:
+        """``count`` events were read from offset ``first`` on, the next record is ``following``."""
+        if first != self.offset:
             self.thinned = True
-        self.offset = offset + 1
-        if event:
-            self.counted += 1
+        self.offset = following
+        self.counted += count
 
     def watermark(self, offset: int, mark: Watermark) -> None:
         """A watermark was read at ``offset``.

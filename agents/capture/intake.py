@@ -16,7 +16,8 @@ from agents.base.run import until
 from agents.base.status import Hop
 from agents.capture.source import Change, Changes, Source
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, End
+from agents.kafka.copy import Copy, End, TooLarge
+from agents.kafka.letters import DEAD_LETTER, DeadLetter
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Part
 from contracts.check import Rejected, check
@@ -26,23 +27,6 @@ from contracts.model import Contract
 #: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
 #: what they say is as young as can be; without that, as while a first copy runs, they come alone.
 OFTEN, SELDOM = 0.8, 1.5
-#: Bytes of one encoded record beyond which no broker is asked to take it.
-LARGEST = 4 * 1024 * 1024
-DEAD_LETTER = "levelsync.dead-letter"
-
-
-class DeadLetter(msgspec.Struct):
-    """A change that was refused, with the place and the rule. ``time`` is RFC 3339 text."""
-
-    contract: str
-    key: str
-    path: str
-    rule: str
-    message: str
-    id: str
-    time: str
-    sequence: str
-    fields: dict[str, Any] | None
 
 
 class Intake:
@@ -69,7 +53,8 @@ class Intake:
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
         contract = self._contract
-        topics = [data_topic(contract, contract.name), dead_topic(contract)]
+        data = data_topic(contract, contract.name)
+        topics = [data, dead_topic(data)]
         await ensure(self._cluster, topics)
         parts = [part for topic in topics for part in topic.parts]
         copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
@@ -149,19 +134,19 @@ class Intake:
                         "key-mismatch",
                         "Expected the key of the row, got another",
                     )
-                if len(checked.value) > LARGEST:
-                    raise Rejected(
-                        "$",
-                        "too-large",
-                        f"Expected at most {LARGEST} bytes, got {len(checked.value)}",
-                    )
                 scope, value = checked.scope, checked.value
                 kind = "copied" if change.copied else "changed"
+            self._add(copy, contract.name, change, f"{contract.name}.{kind}", value, scope)
+            self.hop.events += 1
         except Rejected as refused:
             self._refuse(copy, change, refused)
-            return
-        self._add(copy, contract.name, change, f"{contract.name}.{kind}", value, scope)
-        self.hop.events += 1
+        except TooLarge as error:
+            found, most = error.facts["bytes"], error.facts["largest"]
+            self._refuse(
+                copy,
+                change,
+                Rejected("$", "too-large", f"Expected at most {most} bytes, got {found}"),
+            )
 
     def _refuse(self, copy: Copy, change: Change, refused: Rejected) -> None:
         contract = self._contract

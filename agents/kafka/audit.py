@@ -13,9 +13,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from agents.base.errors import LevelsyncError
-from agents.kafka.cluster import Cluster, failures
+from agents.kafka.cluster import ADMIN_MS, Cluster, failures
 from agents.kafka.topics import Topic, ensure
-from agents.kafka.wire import REQUEST_MS
 from contracts.envelope import Event, headers_of
 
 log = structlog.get_logger()
@@ -69,7 +68,7 @@ class KafkaAudit:
             bootstrap_servers=self._cluster.bootstrap,
             client_id=self._cluster.client,
             enable_idempotence=True,
-            request_timeout_ms=REQUEST_MS,
+            request_timeout_ms=ADMIN_MS,
         )
         try:
             await ensure(self._cluster, [TOPIC])

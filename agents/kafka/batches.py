@@ -1,44 +1,286 @@
-"""Record batches, format v2: bytes → records. Knows no sockets.
+"""Record batches, format v2, as bytes: split, passed on, decoded, built. Knows no sockets.
 
-Follows https://kafka.apache.org/documentation/#recordbatch. What a transaction aborted and what
-only brokers write is left out, as for any reader of committed data.
+Follows https://kafka.apache.org/documentation/#recordbatch. A batch is self-contained, so that a link
+passes it on with a new header and an untouched, perhaps compressed, payload. Its CRC-32C is not
+computed anew but moved along with the header's change: whatever was damaged on the way here stays
+visible to whoever gets it.
 """
 
-from collections.abc import Iterable
+import functools
+import itertools
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import msgspec
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
+from agents.base.errors import Corrupt
 from agents.base.stream import Record
+from contracts.envelope import Header
+
+#: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, base timestamp,
+#: greatest timestamp, producer id, producer epoch, base sequence, records
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+HEADER_BYTES = _HEADER.size
+#: What the length does not count: itself and the base offset.
+_UNCOUNTED = 12
+#: Where the bytes begin over which the CRC goes.
+_CHECKED = 21
+_HEAD = struct.Struct(">qiibI")
+_TAIL = struct.Struct(">hiqqqhii")
+
+_CODEC, _TRANSACTIONAL, _CONTROL = 0x07, 0x10, 0x20
+#: With any other attribute (the broker's clock, a deletion horizon) the bytes mean something that is
+#: true on the cluster they came from only.
+_PORTABLE = _CODEC | _TRANSACTIONAL
+
+NONE = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One record batch as it lies in a partition; ``data`` are its bytes, header and all."""
+
+    data: memoryview
+    base: int
+    crc: int
+    attributes: int
+    last_delta: int
+    base_time: int
+    max_time: int
+    producer: int
+    count: int
+
+    @property
+    def next(self) -> int:
+        """The offset after the batch."""
+        return self.base + self.last_delta + 1
+
+    @property
+    def codec(self) -> int:
+        """0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."""
+        return self.attributes & _CODEC
+
+    @property
+    def whole(self) -> bool:
+        """May it be passed on untouched? Compaction leaves gaps, which brokers refuse."""
+        return (
+            self.count == self.last_delta + 1
+            and self.count > 0
+            and not self.attributes & ~_PORTABLE
+        )
+
+    def records(self, start: int = 0) -> list[Record]:
+        """Its records at or after offset ``start``. Raises Corrupt."""
+        batch = DefaultRecordBatch(bytes(self.data))
+        if not batch.validate_crc():
+            raise Corrupt("A batch's checksum is wrong", offset=self.base)
+        try:
+            return [
+                Record(record.offset, record.timestamp, record.key, record.value, record.headers)
+                for record in batch
+                if record.offset >= start
+            ]
+        except Exception as error:  # whatever a decoder makes of bytes somebody signed as right
+            raise Corrupt("A batch cannot be decoded", offset=self.base, said=str(error)) from error
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A batch on its way to a broker: its bytes in two pieces, and how many records they hold."""
+
+    head: bytes
+    tail: memoryview
+    count: int
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.tail)
+
+
+def split(buffer: bytes | memoryview) -> list[Batch]:
+    """The batches of a fetch answer; one cut at the end is left for the next fetch.
+
+    Raises Corrupt when the bytes are no v2 batches.
+    """
+    view = memoryview(buffer)
+    size, at = len(view), 0
+    found = []
+    while at + HEADER_BYTES <= size:
+        (
+            base, length, _, magic, crc, attributes, last_delta, base_time, max_time,
+            producer, _, _, count,
+        ) = _HEADER.unpack_from(view, at)  # fmt: skip
+        if magic != 2 or length < HEADER_BYTES - _UNCOUNTED or last_delta < 0 or count < 0:
+            raise Corrupt(
+                "Expected a record batch of format 2",
+                offset=base, magic=magic, length=length, records=count,
+            )  # fmt: skip
+        end = at + _UNCOUNTED + length
+        if end > size:
+            break
+        found.append(
+            Batch(
+                view[at:end], base, crc, attributes, last_delta, base_time, max_time, producer, count
+            )
+        )  # fmt: skip
+        at = end
+    return found
+
+
+class Committed(msgspec.Struct):
+    """What readers of committed data get to see of a fetch answer, and where to read on."""
+
+    batches: list[Batch]
+    next: int
+
+
+def committed(
+    buffer: bytes | memoryview, start: int, aborted: Iterable[tuple[int, int]] | None = None
+) -> Committed:
+    """The data batches at or after offset ``start``, without markers and what was aborted.
+
+    The first may begin before ``start``. ``aborted`` are pairs of producer id and first offset, as
+    the answer lists them. Raises Corrupt.
+    """
+    found = Committed([], start)
+    waiting = sorted(aborted or (), key=lambda entry: entry[1])
+    dead: set[int] = set()
+    for batch in split(buffer):
+        found.next = max(found.next, batch.next)
+        while waiting and waiting[0][1] <= batch.base:
+            dead.add(waiting.pop(0)[0])
+        if batch.attributes & _CONTROL:
+            if batch.producer in dead and _aborts(batch):
+                dead.discard(batch.producer)
+            continue
+        lost = batch.attributes & _TRANSACTIONAL and batch.producer in dead
+        if batch.count and batch.next > start and not lost:
+            found.batches.append(batch)
+    return found
+
+
+def _aborts(marker: Batch) -> bool:
+    records = marker.records()
+    return bool(records) and ControlRecord.parse(records[0].key) == ABORT_MARKER
 
 
 def records_of(
-    buffer: bytes, start: int, aborted: Iterable[tuple[int, int]] | None = None
+    buffer: bytes | memoryview, start: int, aborted: Iterable[tuple[int, int]] | None = None
 ) -> tuple[list[Record], int]:
     """The records at or after offset ``start``, and the offset after all that was looked at.
 
-    ``buffer`` is a fetch answer for one partition, its last batch perhaps cut; ``aborted`` are
-    pairs of producer id and first offset, as the answer lists them.
+    Arguments as for :func:`committed`. Raises Corrupt.
     """
-    records: list[Record] = []
-    following = start
-    waiting = sorted(aborted or (), key=lambda entry: entry[1])
-    dead: set[int] = set()
-    batches = MemoryRecords(buffer)
-    while batches.has_next():
-        batch = batches.next_batch()
-        following = max(following, batch.next_offset)
-        while waiting and waiting[0][1] <= batch.base_offset:
-            dead.add(waiting.pop(0)[0])
-        if batch.is_control_batch:
-            if ControlRecord.parse(next(batch).key) == ABORT_MARKER:
-                dead.discard(batch.producer_id)
-            continue
-        if batch.is_transactional and batch.producer_id in dead:
-            continue
-        records.extend(
-            Record(record.offset, record.timestamp, record.key, record.value, record.headers)
-            for record in batch
-            if record.offset >= start
+    found = committed(buffer, start, aborted)
+    return list(
+        itertools.chain.from_iterable(batch.records(start) for batch in found.batches)
+    ), found.next
+
+
+def sealed(batch: Batch, producer: int, epoch: int, sequence: int) -> Sealed:
+    """``batch`` under another writer: base offset 0, no transaction, everything else as it was."""
+    data = batch.data
+    tail = _TAIL.pack(
+        batch.attributes & ~_TRANSACTIONAL,
+        batch.last_delta,
+        batch.base_time,
+        batch.max_time,
+        producer,
+        epoch,
+        sequence,
+        batch.count,
+    )
+    change = calc_crc32c(bytes(data[_CHECKED:HEADER_BYTES])) ^ calc_crc32c(tail)
+    crc = batch.crc ^ _moved(change, len(data) - HEADER_BYTES)
+    head = _HEAD.pack(0, len(data) - _UNCOUNTED, -1, 2, crc) + tail
+    return Sealed(head, data[HEADER_BYTES:], batch.count)
+
+
+class Builder:
+    """Puts records into one batch of at most ``limit`` bytes (one record may still be larger)."""
+
+    def __init__(self, limit: int, codec: int = NONE) -> None:
+        self.codec = codec
+        self._limit = limit
+        self._builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, limit)
+        self._count = 0
+
+    def append(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        timestamp: int | None = None,
+    ) -> bool:
+        """False when the batch is full and the record is not in it. ``timestamp`` in milliseconds,
+        None for now."""
+        entry: Any = self._builder.append(
+            self._count, timestamp=timestamp, key=key, value=value, headers=list(headers)
         )
-    return records, following
+        if entry is None:
+            return False
+        self._count += 1
+        return True
+
+    def build(self) -> Batch:
+        """The batch; nothing can be added afterwards."""
+        (batch,) = split(bytes(self._builder.build()))
+        return batch
+
+
+# ---- moving a CRC ------------------------------------------------------------------------------
+#
+# A CRC is linear: two messages of equal length differ in it by the CRC (begun and ended with 0) of
+# their difference. Where they differ in front only, that is the front's difference carried through
+# as many zero bytes as follow, and carrying through 2^n bytes is one multiplication by a constant
+# matrix over GF(2). Four table look-ups apply it to a register.
+
+_POLYNOMIAL = 0x82F63B78
+
+
+_Tables = tuple[tuple[int, ...], ...]
+
+
+@functools.cache
+def _zeros(power: int) -> _Tables:
+    """Four tables that carry a register through 2^``power`` zero bytes."""
+    if power == 0:
+        columns = []
+        for bit in range(32):
+            register = 1 << bit
+            for _ in range(8):
+                register = (register >> 1) ^ (_POLYNOMIAL if register & 1 else 0)
+            columns.append(register)
+    else:
+        half = _zeros(power - 1)
+        columns = [_apply(half, _apply(half, 1 << bit)) for bit in range(32)]
+    tables = []
+    for byte in range(4):
+        table = [0]
+        for bit in range(8):
+            table += [entry ^ columns[8 * byte + bit] for entry in table]
+        tables.append(tuple(table))
+    return tuple(tables)
+
+
+def _apply(tables: _Tables, register: int) -> int:
+    first, second, third, fourth = tables
+    return (
+        first[register & 0xFF]
+        ^ second[register >> 8 & 0xFF]
+        ^ third[register >> 16 & 0xFF]
+        ^ fourth[register >> 24]
+    )
+
+
+def _moved(register: int, zeros: int) -> int:
+    """``register`` after ``zeros`` more zero bytes."""
+    power = 0
+    while zeros:
+        if zeros & 1:
+            register = _apply(_zeros(power), register)
+        zeros >>= 1
+        power += 1
+    return register

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import aiokafka.errors as kafka_errors
 import msgspec
 
-from agents.base.errors import LevelsyncError, Policy, Superseded, Unavailable
+from agents.base.errors import Corrupt, LevelsyncError, Policy, Superseded, Unavailable
+
+#: Milliseconds a broker may take for one answer of its administration.
+ADMIN_MS = 10_000
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -37,6 +40,8 @@ def failures(cluster: Cluster, **facts: object) -> Iterator[None]:
         kafka_errors.ClusterAuthorizationFailedError,
     ) as error:
         raise NotAllowed(kafka=cluster.bootstrap, said=type(error).__name__, **facts) from error
+    except kafka_errors.CorruptRecordException as error:
+        raise Corrupt(kafka=cluster.bootstrap, **facts) from error
     except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(
             f"Kafka at {cluster.bootstrap} does not answer",

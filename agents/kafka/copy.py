@@ -6,10 +6,9 @@ watermark. That watermark names the upstream position to resume from; the ids th
 told again by upstream and must be left out.
 """
 
-import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +16,10 @@ import msgspec
 from agents.base.errors import LevelsyncError
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
+from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.reader import scan
-from agents.kafka.wire import Connection, FencedProducer, Part, append
+from agents.kafka.wire import Connection, FencedProducer, Part
 from contracts.envelope import Header, header
 
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))
@@ -27,15 +27,27 @@ _FENCE_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", FE
 
 #: A watermark is due after this many events, so that the end to be read back on open stays small.
 MARK_EVENTS = 20_000
-#: A copy is opened anew well before brokers forget the writer or its sequence numbers run out.
+#: A copy is opened anew well before brokers forget the writer.
 RENEW_SECONDS = 20 * 3600
-RENEW_EVENTS = 1_000_000_000
+#: A batch we build closes at this size; one record may still be larger.
+BATCH_BYTES = 512 * 1024
+#: A batch of so many bytes is worth a request of its own, however few records it holds.
+WORTH_BYTES = 64 * 1024
+#: So is one of so many records: opening and building costs more than the request.
+WORTH_RECORDS = 24
+#: Records a second that single batches should still reach on a long line; where the round trip is too
+#: long for that, they are put together.
+WORTH_RATE = 20_000
 #: How far back the first look at a partition's end goes; each further look goes eight times as far.
 _LOOK_BACK = 512
 
 
-class NoRoom(LevelsyncError):
-    """A record does not fit into any batch."""
+class TooLarge(LevelsyncError):
+    """A record is larger than the topic takes."""
+
+    hint = (
+        "Raise max.message.bytes of the topic and of its broker, or have the record made smaller."
+    )
 
 
 class End(msgspec.Struct):
@@ -57,8 +69,16 @@ class _Lane(msgspec.Struct):
     stream: str
     number: int
     count: int
-    builder: Any = None
-    full: list[Any] = []
+    #: The largest batch the topic takes, in bytes.
+    largest: int
+    builder: Builder | None = None
+    full: list[Batch] = []
+
+    def seal(self) -> None:
+        """Close the batch that is being built."""
+        assert self.builder
+        self.full.append(self.builder.build())
+        self.builder = None
 
 
 class Copy:
@@ -67,22 +87,22 @@ class Copy:
     def __init__(self, cluster: Cluster, identity: str, parts: Iterable[Part]) -> None:
         self.cluster = cluster
         self.parts = list(parts)
-        self._producer = FencedProducer(cluster, identity)
         self._connection = Connection(cluster)
+        self._producer = FencedProducer(self._connection, identity)
         self._lanes: dict[Part, _Lane] = {}
         self._bounds: dict[Part, tuple[int, int]] = {}
         self._renew_at = time.monotonic() + RENEW_SECONDS
-        self._added = 0
 
     async def open(self) -> dict[Part, End]:
         """Take over, and say where each partition ends. Raises Unavailable, NotAllowed."""
         try:
-            await self._producer.start()
             await self._connection.__aenter__()
+            await self._producer.start(self.parts)
             fences = await self._fence()
             bounds = await self._connection.ends(self.parts)
             self._bounds = {part: (bounds[part][0], fences[part]) for part in self.parts}
             ends = {part: await self.look_back(part, lambda mark: True) for part in self.parts}
+            largest = await self._connection.largest(topic for topic, _ in self.parts)
         except BaseException:
             await self.close()
             raise
@@ -92,6 +112,7 @@ class Copy:
                 stream=mark.stream if mark else uuid.uuid4().hex[:12],
                 number=mark.number if mark else 0,
                 count=end.count,
+                largest=largest[part[0]],
             )
         return ends
 
@@ -99,13 +120,11 @@ class Copy:
         """Write a fence record to every partition; from here on the writer before is refused."""
         fences: dict[Part, int] = {}
         for part in self.parts:
-            builder = self._producer.builder()
-            append(builder, FENCE_KEY, b"{}", _FENCE_HEADERS)
 
             def written(offset: int, part: Part = part) -> None:
                 fences[part] = offset
 
-            await self._producer.send(part, builder, written)
+            await self._producer.send(part, _single(FENCE_KEY, b"{}", _FENCE_HEADERS), written)
         await self._producer.flush()
         return fences
 
@@ -133,26 +152,55 @@ class Copy:
         part: Part,
         key: bytes | None,
         value: bytes | None,
-        headers: Iterable[Header],
+        headers: Sequence[Header],
         timestamp: int,
+        codec: int = NONE,
     ) -> None:
-        """Put an event at the end of ``part``, in memory until :meth:`flush` or :meth:`mark`."""
+        """Put an event at the end of ``part``, in memory until :meth:`flush` or :meth:`mark`.
+
+        Raises TooLarge, and the event is not in it.
+        """
         lane = self._lanes[part]
-        if lane.builder is None:
-            lane.builder = self._producer.builder()
-        if not append(lane.builder, key, value, headers, timestamp):
-            lane.full.append(lane.builder)
-            lane.builder = self._producer.builder()
-            if not append(lane.builder, key, value, headers, timestamp):
-                raise NoRoom(topic=part[0], partition=part[1], key=key)
+        builder = lane.builder
+        if builder is not None and builder.codec == codec:
+            if builder.append(key, value, headers, timestamp):
+                lane.count += 1
+                return
+            lane.seal()
+        elif builder is not None:
+            lane.seal()
+        if _size(key, value, headers) > lane.largest:
+            raise TooLarge(
+                topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
+                bytes=_size(key, value, headers), largest=lane.largest,
+            )  # fmt: skip
+        lane.builder = Builder(min(BATCH_BYTES, lane.largest), codec)
+        lane.builder.append(key, value, headers, timestamp)
         lane.count += 1
-        self._added += 1
+
+    def worth(self, batch: Batch) -> bool:
+        """Is a batch in hand better passed on as it is than put together with others?"""
+        return len(batch.data) >= WORTH_BYTES or batch.count >= max(
+            WORTH_RECORDS, WORTH_RATE * min(self._producer.round_trip, 1.0)
+        )
+
+    async def pass_on(self, part: Part, batch: Batch) -> bool:
+        """Put a whole batch of events at the end of ``part``, unopened.
+
+        False when the topic takes none that large: then its records must go one by one.
+        """
+        lane = self._lanes[part]
+        if len(batch.data) > lane.largest:
+            return False
+        await self._hand_over(part, lane)
+        await self._producer.send(part, batch)
+        lane.count += batch.count
+        return True
 
     async def flush(self) -> None:
         """Hand everything added to the brokers, waiting only for a place in the queue."""
         for part, lane in self._lanes.items():
-            if lane.builder is not None:
-                await self._hand_over(part, lane)
+            await self._hand_over(part, lane)
 
     async def mark(
         self, part: Part, position: Any, complete: int, done: Callable[[int], None] | None = None
@@ -163,14 +211,13 @@ class Copy:
         is called with the watermark's offset once brokers have it.
         """
         lane = self._lanes[part]
-        if lane.builder is not None:
-            await self._hand_over(part, lane)
+        await self._hand_over(part, lane)
         lane.number += 1
         mark = Watermark(lane.stream, lane.number, lane.count, complete, position)
         lane.count = 0
-        builder = self._producer.builder()
-        append(builder, KEY, msgspec.json.encode(mark), _MARK_HEADERS)
-        await self._producer.send(part, builder, done)
+        await self._producer.send(
+            part, _single(KEY, msgspec.json.encode(mark), _MARK_HEADERS), done
+        )
         return mark
 
     def unmarked(self, part: Part) -> int:
@@ -184,13 +231,14 @@ class Copy:
     @property
     def worn(self) -> bool:
         """Is it time to close this copy and open it anew?"""
-        return self._added >= RENEW_EVENTS or time.monotonic() >= self._renew_at
+        return time.monotonic() >= self._renew_at
 
     async def _hand_over(self, part: Part, lane: _Lane) -> None:
-        builders = [*lane.full, lane.builder]
-        lane.full, lane.builder = [], None
-        for builder in builders:
-            await self._producer.send(part, builder)
+        if lane.builder is not None:
+            lane.seal()
+        full, lane.full = lane.full, []
+        for batch in full:
+            await self._producer.send(part, batch)
 
     def check(self) -> None:
         """Raise what made a batch fail, if one did."""
@@ -203,7 +251,26 @@ class Copy:
 
     async def close(self) -> None:
         """Let go; what was not drained is told again after the next open."""
-        await asyncio.gather(self._producer.close(), self._connection.close())
+        await self._producer.close()
+        await self._connection.close()
+
+
+def _single(key: bytes, value: bytes, headers: Sequence[Header]) -> Batch:
+    """One record in a batch of its own: how whole batches can pass and still no line is missed."""
+    builder = Builder(BATCH_BYTES)
+    builder.append(key, value, headers)
+    return builder.build()
+
+
+def _size(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> int:
+    """Bytes of a batch with this one record, at most."""
+    return (
+        HEADER_BYTES
+        + 40
+        + len(key or b"")
+        + len(value or b"")
+        + sum(10 + len(name.encode()) + len(content) for name, content in headers)
+    )
 
 
 def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> None:

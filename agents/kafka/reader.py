@@ -3,9 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
+import msgspec
+
 from agents.base.stream import Record, Slice
-from agents.kafka.batches import records_of
+from agents.kafka.batches import Batch, committed, records_of
 from agents.kafka.wire import Answer, Connection, Part
+
+
+class Stretch(msgspec.Struct):
+    """Consecutive batches of one partition; otherwise as :class:`agents.base.stream.Slice`.
+
+    The first batch may begin before ``start``, the offset that was asked for.
+    """
+
+    topic: str
+    partition: int
+    batches: list[Batch]
+    start: int
+    next: int
+    end: int
 
 
 async def scan(connection: Connection, part: Part, start: int, stop: int) -> AsyncIterator[Record]:
@@ -22,9 +38,9 @@ async def scan(connection: Connection, part: Part, start: int, stop: int) -> Asy
 class TopicReader:
     """A :class:`agents.base.stream.Reader` over Kafka.
 
-    One request is under way per broker, so memory is bounded by one answer each. It never chooses an
-    offset by itself. After any error it and its connection are made anew: that is how reading comes
-    back from a broker's restart.
+    One request is under way per broker while the answer before it is worked on, so memory is bounded
+    by two answers each. It never chooses an offset by itself. After any error it and its connection
+    are made anew: that is how reading comes back from a broker's restart.
     """
 
     def __init__(self, connection: Connection, start: Mapping[Part, int]) -> None:
@@ -35,28 +51,44 @@ class TopicReader:
 
     async def __aenter__(self) -> "TopicReader":
         self._leaders = await self._connection.leaders(self._next)
+        for node in self._leaders:
+            self._ask(node)
         return self
 
     async def read(self) -> list[Slice]:
         """See :meth:`agents.base.stream.Reader.read`."""
-        for node, parts in self._leaders.items():
-            if node not in self._under_way:
-                wanted = {part: self._next[part] for part in parts}
-                self._under_way[node] = asyncio.create_task(
-                    self._connection.fetch(node, wanted), name=f"fetch-{node}"
-                )
+        return [
+            Slice(
+                stretch.topic,
+                stretch.partition,
+                [record for batch in stretch.batches for record in batch.records(stretch.start)],
+                stretch.next,
+                stretch.end,
+            )
+            for stretch in await self.read_batches()
+        ]
+
+    async def read_batches(self) -> list[Stretch]:
+        """As :meth:`read`, the batches unopened. Raises also Corrupt."""
         await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
-        slices: list[Slice] = []
+        stretches: list[Stretch] = []
         for node, task in list(self._under_way.items()):
             if task.done():
-                del self._under_way[node]
-                slices.extend(self._slice(answer) for answer in task.result())
-        return slices
+                stretches.extend(self._stretch(answer) for answer in task.result())
+                self._ask(node)
+        return stretches
 
-    def _slice(self, answer: Answer) -> Slice:
-        records, following = records_of(answer.buffer, self._next[answer.part], answer.aborted)
-        self._next[answer.part] = following
-        return Slice(*answer.part, records, following, answer.end)
+    def _ask(self, node: int) -> None:
+        wanted = {part: self._next[part] for part in self._leaders[node]}
+        self._under_way[node] = asyncio.create_task(
+            self._connection.fetch(node, wanted), name=f"fetch-{node}"
+        )
+
+    def _stretch(self, answer: Answer) -> Stretch:
+        start = self._next[answer.part]
+        found = committed(answer.buffer, start, answer.aborted)
+        self._next[answer.part] = found.next
+        return Stretch(*answer.part, found.batches, start, found.next, answer.end)
 
     async def __aexit__(self, *_: object) -> None:
         tasks = list(self._under_way.values())

@@ -7,6 +7,7 @@ The name says who may write: the owner's agent ``resident.v2``, this node's agen
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Iterable
 
 import aiokafka.errors as kafka_errors
@@ -14,9 +15,9 @@ import msgspec
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.base.errors import LevelsyncError
-from agents.kafka.cluster import Cluster, failures
-from agents.kafka.wire import OPEN_S, REQUEST_MS, Connection, Part
+from agents.base.errors import LevelsyncError, Unavailable
+from agents.kafka.cluster import ADMIN_MS, Cluster, failures
+from agents.kafka.wire import OPEN_S, Connection, Part
 from contracts.model import Contract
 
 log = structlog.get_logger()
@@ -65,17 +66,17 @@ def received(contract: str, neighbour: str) -> str:
     return f"{contract}.from.{neighbour}"
 
 
-def dead(contract: str) -> str:
-    """``resident.v2.dead``"""
-    return f"{contract}.dead"
+def dead(topic: str) -> str:
+    """``resident.v2.dead``, ``resident.v2.from.37.dead``: what was refused on its way into ``topic``."""
+    return f"{topic}.dead"
 
 
 def data_topic(contract: Contract, name: str) -> Topic:
     return Topic(name, contract.partitions, DATA)
 
 
-def dead_topic(contract: Contract) -> Topic:
-    return Topic(dead(contract.name), contract.partitions, DEAD)
+def dead_topic(topic: Topic) -> Topic:
+    return Topic(dead(topic.name), topic.partitions, DEAD)
 
 
 _HELD = re.compile(r"(?P<contract>[a-z0-9_]+\.v\d+)(\.from\.(?P<neighbour>[0-9a-z-]+))?")
@@ -94,6 +95,16 @@ def neighbour_of(topic: str) -> str | None:
     """``resident.v2.from.37`` → ``37``; None for the owner's own topic."""
     match = _HELD.fullmatch(topic)
     return match["neighbour"] if match else None
+
+
+def all_dead(topics: Iterable[str], contracts: Iterable[str] | None = None) -> list[str]:
+    """The topics of dead letters among ``topics``, of these contracts or all."""
+    of = None if contracts is None else tuple(f"{name}." for name in contracts)
+    return sorted(
+        topic
+        for topic in topics
+        if topic.endswith(".dead") and (of is None or topic.startswith(of))
+    )
 
 
 async def ensure(cluster: Cluster, wanted: Iterable[Topic]) -> None:
@@ -116,7 +127,7 @@ async def ensure(cluster: Cluster, wanted: Iterable[Topic]) -> None:
     admin = AIOKafkaAdminClient(
         bootstrap_servers=cluster.bootstrap,
         client_id=cluster.client,
-        request_timeout_ms=REQUEST_MS,
+        request_timeout_ms=ADMIN_MS,
     )
     with failures(cluster, topics=[topic.name for topic in missing]):
         try:
@@ -138,7 +149,22 @@ async def ensure(cluster: Cluster, wanted: Iterable[Topic]) -> None:
                     raise kafka_errors.for_code(code)(name)
         finally:
             await admin.close()
+    await _served(cluster, [part for topic in missing for part in topic.parts])
     log.info("topics made", kafka=cluster.bootstrap, topics=[topic.name for topic in missing])
+
+
+async def _served(cluster: Cluster, parts: list[Part]) -> None:
+    """Wait until the leaders of new partitions know that they are: it takes them a moment."""
+    async with Connection(cluster) as connection:
+        deadline = time.monotonic() + OPEN_S
+        while True:
+            try:
+                await connection.ends(parts)
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
 
 
 class Watch:

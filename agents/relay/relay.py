@@ -7,7 +7,7 @@ lost and nothing repeated.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -15,11 +15,13 @@ import structlog
 
 from agents.base.run import until
 from agents.base.status import Hop
-from agents.base.stream import Record, Slice, take
+from agents.base.stream import Record, take
 from agents.base.watermark import Continuity, Watermark
+from agents.kafka.batches import Batch
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, End
-from agents.kafka.reader import TopicReader
+from agents.kafka.copy import Copy, End, TooLarge
+from agents.kafka.letters import bury
+from agents.kafka.reader import Stretch, TopicReader
 from agents.kafka.topics import Topic, WrongPartitions, ensure
 from agents.kafka.wire import Connection, Part
 from contracts.envelope import Header, header
@@ -34,7 +36,7 @@ class Passed(NamedTuple):
     """What of a record goes on."""
 
     value: bytes | None
-    headers: Iterable[Header]
+    headers: Sequence[Header]
 
 
 class Sieve(Protocol):
@@ -96,11 +98,14 @@ class Relay:
         sources: Callable[[], frozenset[str]],
         target: Topic,
         identity: str,
+        here: Cluster | None = None,
         sieve: Callable[[], Sieve] | None = None,
     ) -> None:
         self.hop = hop
         self._upstream = upstream
         self._downstream = downstream
+        #: Where this agent keeps its dead letters.
+        self._here = here or downstream
         self._sources = sources
         self._target = target
         self._identity = identity
@@ -195,14 +200,14 @@ class Relay:
     ) -> None:
         hop = self.hop
         while not copy.worn:
-            slices = await until(stop, reader.read())
-            if slices is None or self._sources() != topics:
+            stretches = await until(stop, reader.read_batches())
+            if stretches is None or self._sources() != topics:
                 return
             hop.running()
-            for piece in slices:
-                lane = lanes[piece.partition]
-                await self._pass_on(piece, lane, copy, sieve)
-                lane.next[piece.topic], lane.end[piece.topic] = piece.next, piece.end
+            for stretch in stretches:
+                lane = lanes[stretch.partition]
+                await self._pass_on(stretch, lane, copy, sieve)
+                lane.next[stretch.topic], lane.end[stretch.topic] = stretch.next, stretch.end
             await copy.flush()
             now = time.monotonic()
             for partition, lane in lanes.items():
@@ -216,16 +221,41 @@ class Relay:
             )
             hop.complete = min(lane.complete for lane in lanes.values())
 
-    async def _pass_on(self, piece: Slice, lane: _Lane, copy: Copy, sieve: Sieve | None) -> None:
-        part = (self._target.name, piece.partition)
-        state = lane.upstream[piece.topic]
+    async def _pass_on(
+        self, stretch: Stretch, lane: _Lane, copy: Copy, sieve: Sieve | None
+    ) -> None:
+        part = (self._target.name, stretch.partition)
+        state = lane.upstream[stretch.topic]
+        for batch in stretch.batches:
+            # Whatever is not an event stands in a batch of its own, and what the copy's end holds
+            # is left out one by one.
+            unopened = (
+                sieve is None
+                and not lane.held
+                and batch.count > 1
+                and batch.whole
+                and batch.base >= stretch.start
+                and copy.worth(batch)
+            )
+            if unopened and await copy.pass_on(part, batch):
+                state.events(batch.base, batch.count, batch.next)
+                self.hop.events += batch.count
+            else:
+                await self._open(batch, stretch, lane, copy, sieve)
+
+    async def _open(
+        self, batch: Batch, stretch: Stretch, lane: _Lane, copy: Copy, sieve: Sieve | None
+    ) -> None:
+        """Pass on the records of a batch one by one."""
+        part = (self._target.name, stretch.partition)
+        state = lane.upstream[stretch.topic]
         held = lane.held
-        for record in piece.records:
+        for record in batch.records(stretch.start):
             kind = take(record, state)
             if kind is True:
                 passed: Passed | Record | None = record
                 if sieve:
-                    passed = sieve.take(piece.partition, record)
+                    passed = sieve.take(stretch.partition, record)
                 if passed is None:
                     continue
                 if held:
@@ -233,13 +263,40 @@ class Relay:
                     if name in held:
                         held.discard(name)
                         continue
-                copy.add(part, record.key, passed.value, passed.headers, record.timestamp)
-                self.hop.events += 1
+                try:
+                    copy.add(
+                        part,
+                        record.key,
+                        passed.value,
+                        passed.headers,
+                        record.timestamp,
+                        batch.codec,
+                    )
+                    self.hop.events += 1
+                except TooLarge as error:
+                    await self._refuse(record, stretch, error)
             elif kind is not False:
                 lane.due = True
-                lane.next[piece.topic] = record.offset + 1
+                lane.next[stretch.topic] = record.offset + 1
                 if len(lane.upstream) == 1:
-                    await self._mark(piece.partition, lane, copy, sieve)
+                    await self._mark(stretch.partition, lane, copy, sieve)
+
+    async def _refuse(self, record: Record, stretch: Stretch, error: TooLarge) -> None:
+        """What can never be in the copy is kept with its reason, before any watermark is above it."""
+        await bury(
+            self._here,
+            self._target,
+            stretch.partition,
+            record,
+            rule="too-large",
+            message=f"{error} It lies in {stretch.topic}, partition {stretch.partition}, "
+            f"offset {record.offset}, of Kafka at {self._upstream.bootstrap}.",
+        )
+        self.hop.rejected += 1
+        log.warning(
+            "dead letter", hop=self.hop.hop, contract=self.hop.contract, topic=self.hop.to,
+            error=str(error), offset=record.offset,
+        )  # fmt: skip
 
     async def _mark(self, partition: int, lane: _Lane, copy: Copy, sieve: Sieve | None) -> None:
         if not lane.passed:

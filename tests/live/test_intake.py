@@ -13,11 +13,11 @@ import pytest
 from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.capture.intake import Intake
-from agents.capture.letters import read_letters
 from agents.capture.source import Changes
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
+from agents.kafka.letters import read_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from contracts.envelope import event_of
 from tests.live.capture import DIVISION, capture
@@ -151,7 +151,7 @@ async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaS
     """Red when ``Intake._resume`` takes the newest round for all: tried."""
     contract = msgspec.structs.replace(DIVISION, subject="rounds")
     cluster = Cluster(kafka.bootstrap)
-    topics = [data_topic(contract, contract.name), dead_topic(contract)]
+    topics = [data_topic(contract, contract.name), dead_topic(data_topic(contract, contract.name))]
     await ensure(cluster, topics)
     copy = Copy(
         cluster, "levelsync-37-rounds.v1", [(topic.name, n) for topic in topics for n in range(3)]

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from agents.kafka.batches import records_of
 
@@ -25,6 +26,7 @@ def control(base: int, producer: int, *, commit: bool) -> bytes:
     builder.append(0, timestamp=0, key=struct.pack(">hh", 0, commit), value=b"\0" * 6, headers=[])
     raw = bytearray(struct.pack(">q", base) + bytes(builder.build())[8:])
     raw[22] |= 0x20  # attributes, low byte: control
+    raw[17:21] = struct.pack(">I", calc_crc32c(bytes(raw[21:])))
     return bytes(raw)
 
 
