@@ -1,14 +1,13 @@
-"""The command line, and the only place that wires everything together."""
+"""The command line."""
 
 import argparse
 import asyncio
-import contextlib
 import json
-import signal
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,8 @@ from typing import TYPE_CHECKING, Any
 from agents.base.errors import LevelsyncError
 
 if TYPE_CHECKING:
-    from agents.base.config import NodeFile
-    from agents.base.run import Part
-    from agents.base.status import Status
-    from agents.kafka.cluster import Cluster
-    from agents.kafka.topics import Watch
-
-#: Seconds each stage may take to drain after SIGTERM.
-GRACE = 10.0
+    from agents.base.config import Grant, NodeFile
+    from agents.kafka.grants import Announcement
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +60,16 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("node_file", type=Path, metavar="NODE.toml")
         if name != "run":
             made.add_argument("--json", action="store_true", help="for programs")
+    again = command(
+        "resync", resync, "Bring a contract's copies at this node in line with upstream's state."
+    )
+    again.add_argument("node_file", type=Path, metavar="NODE.toml")
+    again.add_argument("contract", metavar="CONTRACT")
+    again.add_argument("--wait", type=float, default=60.0, metavar="S", help="seconds (60)")
+    again.add_argument("--json", action="store_true", help="for programs")
+    granted = command("grants", grants, "What this node gives and is given, to whom, for what.")
+    granted.add_argument("node_file", type=Path, metavar="NODE.toml")
+    granted.add_argument("--json", action="store_true", help="for programs")
     contracts = command("contract", contract, "The contracts this version knows.")
     contracts.add_argument("action", choices=["list", "show"])
     contracts.add_argument("name", nargs="?", metavar="CONTRACT", help="for show")
@@ -112,22 +115,40 @@ def _summary(config: "NodeFile") -> dict[str, Any]:
     return {
         "node": f"{config.node.id} {config.node.name} ({config.node.level})",
         "sources": [source.contract for source in config.source],
-        "grants": [f"{grant.contract} to {grant.to}" for grant in config.grant],
+        "grants": [_granted(grant) for grant in config.grant],
         "pulls": list(parent.pull) if parent else [],
         "pushes": list(parent.push) if parent else [],
         "window": config.window.listen if config.window else "none",
     }
 
 
+def _granted(grant: "Grant") -> str:
+    what = [
+        grant.scope and f"scope {grant.scope}",
+        grant.where and f"where {grant.where}",
+        grant.fields and f"only {', '.join(grant.fields)}",
+        grant.mask and f"masked {', '.join(grant.mask)}",
+        grant.until and f"until {grant.until}",
+    ]
+    return " ".join([f"{grant.contract} to {grant.to}", *(each for each in what if each)])
+
+
+def _asked(address: str) -> dict[str, Any] | None:
+    """/status of the agent at ``address``; None, and said, when none answers."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/status", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (urllib.error.URLError, TimeoutError) as error:
+        print(f"No agent answers at {address} ([agent] listen): {error}", file=sys.stderr)
+        return None
+
+
 def status(args: argparse.Namespace) -> int:
     from agents.base.config import load
 
-    address = load(args.node_file).agent.listen
-    try:
-        with urllib.request.urlopen(f"http://{address}/status", timeout=5) as answer:
-            found = json.load(answer)
-    except (urllib.error.URLError, TimeoutError) as error:
-        print(f"No agent answers at {address} ([agent] listen): {error}", file=sys.stderr)
+    found = _asked(load(args.node_file).agent.listen)
+    if found is None:
         return 1
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
@@ -137,8 +158,6 @@ def status(args: argparse.Namespace) -> int:
 
 
 def _print_status(found: dict[str, Any]) -> None:
-    import time
-
     print(f"node {found['node']}  levelsync {found['version']}")
     print(f"{'hop':8} {'from → to':58} {'state':9} {'events':>9} {'lag':>6}  complete as of")
     for hop in found["hops"]:
@@ -148,8 +167,81 @@ def _print_status(found: dict[str, Any]) -> None:
         print(f"{hop['hop']:8} {path:58} {hop['state']:9} {hop['events']:9} {lag:>6}  {age}")
         if hop["rejected"]:
             print(f"{'':8} {hop['rejected']} dead letters")
-        if hop["error"]:
-            print(f"{'':8} {hop['error']}")
+        if why := hop["error"] or hop["trouble"]:
+            print(f"{'':8} {why}")
+
+
+def resync(args: argparse.Namespace) -> int:
+    """The request is a file, so that it stands also while the agent is away or is killed."""
+    from agents.base.config import load
+    from contracts.subjects import CONTRACTS
+
+    config = load(args.node_file)
+    if args.contract not in CONTRACTS:
+        print(f"Expected one of {', '.join(CONTRACTS)}, got {args.contract}", file=sys.stderr)
+        return 2
+    file = config.agent.state / "resync" / args.contract
+    file.parent.mkdir(parents=True, exist_ok=True)
+    moment = time.time_ns() // 1000
+    file.write_text(str(moment), encoding="utf-8")
+    until = time.monotonic() + args.wait
+    while file.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    done = not file.exists()
+    found = _asked(config.agent.listen)
+    hops = [hop for hop in found["hops"] if hop["contract"] == args.contract] if found else []
+    if args.json:
+        print(json.dumps({"contract": args.contract, "done": done, "hops": hops}))
+        return 0 if done else 1
+    for hop in hops:
+        print(f"{hop['hop']:8} {hop['to']:40} {hop['state']:9} {hop['error'] or ''}")
+    if not done:
+        print(
+            f"{args.contract} is not in line yet after {args.wait:g} s. The request stands until it"
+            " is; see `levelsync status`.",
+            file=sys.stderr,
+        )
+    return 0 if done else 1
+
+
+def grants(args: argparse.Namespace) -> int:
+    from agents.base.config import load
+    from agents.kafka.cluster import Cluster
+    from agents.kafka.grants import read_grants
+
+    config = load(args.node_file)
+    node = config.node.id
+    here = asyncio.run(read_grants(Cluster(config.kafka.bootstrap)))
+    above: list[Announcement] = []
+    if config.parent:
+        above = asyncio.run(read_grants(Cluster(config.parent.bootstrap)))
+    found = {
+        "gives": [told for told in here if told.giver == node],
+        "is_given": [told for told in (*here, *above) if told.to == node],
+    }
+    if args.json:
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(found), ensure_ascii=False))
+        return 0
+    for title, told in found.items():
+        print(title.replace("_", " "))
+        for each in told:
+            print(f"  {each.contract}  {each.giver} → {each.to}  {_terms(each)}")
+            print(f"    {each.purpose}; in {each.topic or 'no topic yet'}")
+    return 0
+
+
+def _terms(told: "Announcement") -> str:
+    if told.ended:
+        return "ended"
+    what = [
+        told.rows or "every row",
+        f"only {', '.join(told.fields)}" if told.fields else "every field",
+        told.masked and f"masked {', '.join(told.masked)}",
+        told.until and f"until {told.until}",
+    ]
+    return ", ".join(each for each in what if each)
 
 
 def contract(args: argparse.Namespace) -> int:
@@ -217,200 +309,10 @@ def run(args: argparse.Namespace) -> int:
 
     config = load(args.node_file)
     set_up(config.node.id)
-    asyncio.run(_serve(config))
+    from agents.agent import serve
+
+    asyncio.run(serve(args.node_file, config))
     return 0
-
-
-async def _serve(config: "NodeFile") -> None:
-    import structlog
-
-    from agents.base.freshness import watch_freshness
-    from agents.base.health import health_app, listening
-    from agents.base.run import run_in_order
-    from agents.base.status import Status
-    from agents.kafka.audit import KafkaAudit
-    from agents.kafka.cluster import Cluster
-    from agents.kafka.topics import Watch
-    from contracts.subjects import CONTRACTS
-
-    log = structlog.get_logger()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    config.agent.state.mkdir(parents=True, exist_ok=True)
-    seen = Status(config.node.id, version("levelsync"))
-    here = Cluster(config.kafka.bootstrap, config.kafka.replicas, f"levelsync-{config.node.id}")
-    watch = Watch(here)
-    audit = KafkaAudit(here, config.node.id)
-    promises = {name: found.freshness for name, found in CONTRACTS.items()}
-    async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(
-            listening(health_app(seen), config.agent.listen, "agent.listen")
-        )
-        stages = [
-            _captures(config, here, seen),
-            _views(config, here, watch, seen),
-            _links(config, here, seen),
-            [],
-        ]
-        if config.window:
-            stages[-1] = await _window(config, here, watch, seen, stack)
-        log.info("agent starts", level=config.node.level, hops=len(seen.hops))
-        beside = [
-            asyncio.create_task(watch.run(), name="watch-topics"),
-            asyncio.create_task(watch_freshness(seen, promises, audit), name="watch-freshness"),
-            asyncio.create_task(audit.run(), name="audit"),
-        ]
-        try:
-            await run_in_order(stages, stop, GRACE)
-        except* LevelsyncError as group:
-            raise group.exceptions[0] from None
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-            log.info("agent ends")
-
-
-def _captures(config: "NodeFile", here: "Cluster", seen: "Status") -> "list[Part]":
-    if not config.source:
-        return []
-    from agents.capture.intake import Intake
-    from agents.capture.postgres import PostgresSource
-    from contracts.subjects import CONTRACTS
-
-    parts: list[Part] = []
-    for table in config.source:
-        found = CONTRACTS[table.contract]
-        columns = {field: field for field in found.record.__struct_fields__} | table.columns
-        slot = f"levelsync_{config.node.id}_{found.name}".replace(".", "_").replace("-", "_")
-
-        def source(
-            dsn: str = table.dsn,
-            name: str = table.table,
-            columns: dict[str, str] = columns,
-            key: str = found.key,
-            slot: str = slot,
-        ) -> PostgresSource:
-            return PostgresSource(dsn=dsn, table=name, columns=columns, key=key, name=slot)
-
-        hop = seen.hop("capture", found.name, table.table, found.name)
-        parts.append(Intake(hop, contract=found, cluster=here, node=config.node.id, source=source))
-    return parts
-
-
-def _views(config: "NodeFile", here: "Cluster", watch: "Watch", seen: "Status") -> "list[Part]":
-    from agents.base.config import scope_of
-    from agents.kafka.topics import data_topic, view
-    from agents.relay.relay import Relay
-    from agents.relay.view import ScopeSieve
-    from contracts.subjects import CONTRACTS
-
-    given = [(grant.contract, grant.to, scope_of(grant.to)) for grant in config.grant]
-    if config.parent:
-        # Upwards goes all this node owns or was given by those below.
-        given += [(name, config.parent.id, "0") for name in config.parent.push]
-    parts: list[Part] = []
-    for name, to, scope in given:
-        topic = view(name, to)
-
-        def sieve(topic: str = topic, name: str = name, scope: str = scope) -> ScopeSieve:
-            path = config.agent.state / "views" / f"{topic}.sqlite"
-            return ScopeSieve(here, topic, name, scope, path)
-
-        def sources(name: str = name, to: str = to) -> frozenset[str]:
-            return watch.held(name, without=to)
-
-        parts.append(
-            Relay(
-                seen.hop("view", name, name, topic),
-                upstream=here,
-                downstream=here,
-                sources=sources,
-                target=data_topic(CONTRACTS[name], topic),
-                identity=f"levelsync-{config.node.id}-{topic}",
-                sieve=sieve,
-            )
-        )
-    return parts
-
-
-def _links(config: "NodeFile", here: "Cluster", seen: "Status") -> "list[Part]":
-    if config.parent is None:
-        return []
-    from agents.kafka.cluster import Cluster
-    from agents.kafka.topics import data_topic, received, view
-    from agents.relay.relay import Relay
-    from contracts.subjects import CONTRACTS
-
-    node, parent = config.node.id, config.parent
-    above = Cluster(parent.bootstrap, parent.replicas, f"levelsync-{node}")
-    ways = [
-        (name, above, view(name, node), here, received(name, parent.id)) for name in parent.pull
-    ]
-    ways += [
-        (name, here, view(name, parent.id), above, received(name, node)) for name in parent.push
-    ]
-    parts: list[Part] = []
-    for name, upstream, topic, downstream, target in ways:
-
-        def sources(topic: str = topic) -> frozenset[str]:
-            return frozenset({topic})
-
-        parts.append(
-            Relay(
-                seen.hop("link", name, topic, target),
-                upstream=upstream,
-                downstream=downstream,
-                sources=sources,
-                target=data_topic(CONTRACTS[name], target),
-                identity=f"levelsync-{node}-{target}",
-            )
-        )
-    return parts
-
-
-async def _window(
-    config: "NodeFile",
-    here: "Cluster",
-    watch: "Watch",
-    seen: "Status",
-    stack: contextlib.AsyncExitStack,
-) -> "list[Part]":
-    from agents.base.health import listening
-    from agents.window.feed import Feed
-    from agents.window.follow import Follow
-    from agents.window.gateway import window_app
-    from agents.window.store import Store
-    from contracts.subjects import CONTRACTS
-
-    assert config.window
-    store = Store(config.agent.state / "window.sqlite")
-    stack.callback(store.close)
-    feed = Feed(store)
-    expected = {source.contract for source in config.source}
-    if config.parent:
-        expected |= {*config.parent.pull, *config.parent.push}
-
-    def sources(name: str) -> Callable[[], frozenset[str]]:
-        return lambda: watch.held(name)
-
-    follows = {
-        name: Follow(
-            seen,
-            contract=found,
-            cluster=here,
-            store=store,
-            feed=feed,
-            sources=sources(name),
-            expected=name in expected,
-        )
-        for name, found in CONTRACTS.items()
-    }
-    app = window_app(config.node.name, store, feed, follows, seen)
-    await stack.enter_async_context(listening(app, config.window.listen, "window.listen"))
-    return list(follows.values())
 
 
 if __name__ == "__main__":

@@ -5,18 +5,21 @@ file, the dotted path, what was expected and what was found. Secrets come from t
 (``${NAME}``) or from a file (``${file:/path}``) and never print.
 """
 
+import datetime
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from agents.base.errors import ConfigError
-from contracts.identifiers import level_of
+from contracts.identifiers import level_of, within
 from contracts.model import Contract, Level
 from contracts.subjects import CONTRACTS
+
+CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +43,8 @@ class Agent(_Table, frozen=True):
     listen: str = "127.0.0.1:8600"
     #: Folder for what the agent may lose but would rather keep.
     state: Path = Path("state")
+    #: ``1/2`` and ``2/2``: two agents of this node on two cores, each with its share of the contracts.
+    share: str = "1/1"
 
 
 class Kafka(_Table, frozen=True):
@@ -72,10 +77,41 @@ class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
 
 
+#: How a field is given away less than whole; see :mod:`agents.relay.terms`.
+Mask = Literal["last4", "hash", "year", "null"]
+
+
 class Grant(_Table, frozen=True):
     contract: str
     to: str
+    #: Why the child may have it: shown to the child, and in every report.
     purpose: str
+    #: Rows: whose scope begins with this; the child's own unless said otherwise, ``0`` for every row.
+    scope: str = ""
+    #: Rows: for which this CEL expression over the record's fields is true.
+    where: str = ""
+    #: Only these fields; all when left out.
+    fields: tuple[str, ...] = ()
+    mask: dict[str, Mask] = {}
+    #: The last day on which it holds, China Standard Time.
+    until: datetime.date | None = None
+
+    def ended(self, now: float) -> bool:
+        """Is it over at ``now``, seconds since 1970 UTC?"""
+        if self.until is None:
+            return False
+        after = datetime.datetime.combine(
+            self.until + datetime.timedelta(days=1), datetime.time(), CHINA
+        )
+        return now >= after.timestamp()
+
+
+class Masking(_Table, frozen=True):
+    #: What ``hash`` masks are keyed by: without it nobody can find out what a hash stands for.
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Masking(secret=…)"
 
 
 class Window(_Table, frozen=True):
@@ -89,12 +125,28 @@ class NodeFile(_Table, frozen=True):
     parent: Parent | None = None
     source: tuple[PostgresTable, ...] = ()
     grant: tuple[Grant, ...] = ()
+    masking: Masking | None = None
     window: Window | None = None
+
+    def takes(self, contract: str) -> bool:
+        """Is ``contract`` in this agent's share? They take turns in the list of all the file names;
+        what is not named is the first one's."""
+        mine, of = map(int, self.agent.share.split("/"))
+        named = {source.contract for source in self.source}
+        named |= {grant.contract for grant in self.grant}
+        if self.parent:
+            named |= {*self.parent.pull, *self.parent.push}
+        return (sorted(named).index(contract) if contract in named else 0) % of == mine - 1
 
 
 def scope_of(node: str) -> str:
     """``3701-housing`` → ``3701``."""
     return node.partition("-")[0]
+
+
+def department_of(node: str) -> str:
+    """``3701-housing`` → ``housing``; empty for the node of the level itself."""
+    return node.partition("-")[2]
 
 
 def load(path: Path) -> NodeFile:
@@ -171,17 +223,76 @@ def _validate(config: NodeFile) -> None:
     granted: set[tuple[str, str]] = set()
     for index, grant in enumerate(config.grant):
         path = f"grant[{index}]"
-        _contract(grant.contract, f"{path}.contract")
-        if not is_below(grant.to, node.id):
-            raise _Wrong(f"a node below `{node.id}`", f"`{grant.to}`", f"{path}.to")
+        _grant(grant, config, path)
         if (grant.contract, grant.to) in granted:
             raise _Wrong("one grant a contract and child", "the same again", path)
         granted.add((grant.contract, grant.to))
+    share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
+    if share is None or int(share[1]) > int(share[2]):
+        raise _Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
+
+
+def _grant(grant: Grant, config: NodeFile, path: str) -> None:
+    node = config.node
+    contract = _contract(grant.contract, f"{path}.contract")
+    try:
+        level_of(scope_of(grant.to))
+    except ValueError:
+        raise _Wrong("a node such as `370102`", f"`{grant.to}`", f"{path}.to") from None
+    if not is_below(grant.to, node.id) and not is_beside(grant.to, node.id):
+        raise _Wrong(
+            f"a node below `{node.id}`, or a department beside it", f"`{grant.to}`", f"{path}.to"
+        )
+    if not grant.purpose.strip():
+        raise _Wrong("what the data is for", "nothing", f"{path}.purpose")
+    if grant.scope not in ("", "0") and not within(grant.scope, node.scope):
+        raise _Wrong(
+            f"a division within `{node.scope}`, or `0` for every row",
+            f"`{grant.scope}`",
+            f"{path}.scope",
+        )
+    fields = contract.record.__struct_fields__
+    listed = f"a field of `{contract.name}` ({', '.join(fields)})"
+    for field in (*grant.fields, *grant.mask):
+        if field not in fields:
+            where = "fields" if field in grant.fields else "mask"
+            raise _Wrong(listed, f"`{field}`", f"{path}.{where}")
+    for field in (contract.key, contract.scope):
+        if grant.fields and field not in grant.fields:
+            raise _Wrong(
+                f"`{field}` too, by which records are found and divided",
+                f"{list(grant.fields)}",
+                f"{path}.fields",
+            )
+        if field in grant.mask:
+            raise _Wrong(
+                "no mask on the field by which records are found or divided",
+                f"`{field}`",
+                f"{path}.mask",
+            )
+    if "hash" in grant.mask.values() and config.masking is None:
+        raise _Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
+    if grant.where:
+        _rule(grant.where, fields, f"{path}.where")
+
+
+def _rule(expression: str, fields: tuple[str, ...], path: str) -> None:
+    import cel
+
+    try:
+        program = cel.compile(expression)
+    except ValueError as wrong:
+        raise _Wrong("a CEL expression", " ".join(str(wrong).split()), path) from None
+    bound = re.findall(r"\.(?:all|exists|exists_one|map|filter)\(\s*(\w+)\s*,", expression)
+    for name in program.variables():
+        if name not in fields and name not in bound:
+            raise _Wrong(f"fields of the contract ({', '.join(fields)})", f"`{name}`", path)
 
 
 def _parent(parent: Parent, node: Node) -> None:
     if not is_below(node.id, parent.id):
-        raise _Wrong(f"a node above `{node.id}`", f"`{parent.id}`", "parent.id")
+        of = " of the same department as" if department_of(node.id) else ""
+        raise _Wrong(f"a node above{of} `{node.id}`", f"`{parent.id}`", "parent.id")
     _address(parent.bootstrap, "parent.bootstrap", several=True)
     for way in ("pull", "push"):
         names: tuple[str, ...] = getattr(parent, way)
@@ -195,9 +306,18 @@ def _parent(parent: Parent, node: Node) -> None:
 
 
 def is_below(node: str, above: str) -> bool:
-    """Is ``node`` a node under ``above``?"""
+    """Is ``node`` a node under ``above``, of the same department if of any?"""
     inner, outer = scope_of(node), scope_of(above)
-    return inner != outer and (outer == "0" or inner.startswith(outer))
+    return (
+        department_of(node) == department_of(above)
+        and inner != outer
+        and (outer == "0" or inner.startswith(outer))
+    )
+
+
+def is_beside(node: str, other: str) -> bool:
+    """Are these two nodes of one place, sharing its Kafka?"""
+    return node != other and scope_of(node) == scope_of(other)
 
 
 def _contract(name: str, path: str) -> Contract:

@@ -24,13 +24,15 @@ def add_health(app: web.Application, status: Status) -> None:
     registry.register(status)
 
     async def healthz(_: web.Request) -> web.Response:
+        trouble = {hop.to: why for hop in status.hops if (why := hop.trouble())}
         stopped = [hop.to for hop in status.hops if hop.state == "stopped"]
         return web.json_response(
-            {"ok": not stopped, "stopped": stopped}, status=503 if stopped else 200
+            {"ok": not trouble, "stopped": stopped, "trouble": trouble},
+            status=503 if trouble else 200,
         )
 
     async def readyz(_: web.Request) -> web.Response:
-        waiting = [hop.to for hop in status.hops if hop.state != "running"]
+        waiting = [hop.to for hop in status.hops if hop.state not in ("running", "ended")]
         return web.json_response(
             {"ready": status.ready, "waiting": waiting}, status=200 if status.ready else 503
         )

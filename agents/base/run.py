@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -97,30 +97,79 @@ async def until(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-async def run_in_order(stages: Sequence[Sequence[Part]], stop: asyncio.Event, grace: float) -> None:
-    """Run all parts; once ``stop`` is set, stop stage by stage, ``grace`` seconds for each.
+class Job(NamedTuple):
+    """A part there is to be. ``stage`` is its place in the order of the data; when ``spec`` changes
+    the part is made anew by ``make``."""
 
-    Raises what :func:`supervise` raises, after the others were stopped.
+    stage: int
+    spec: Any
+    make: Callable[[], Part]
+
+
+class Crew:
+    """Parts that run side by side, come and go, and stop in the order of the data.
+
+    ``async with Crew(grace) as crew`` ends with all of them stopped, stage by stage, ``grace`` seconds
+    for each. Raises what :func:`supervise` raises, after the others were cancelled.
     """
-    stops = [asyncio.Event() for _ in stages]
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            [
-                group.create_task(supervise(part, stage_stop), name=f"{part.hop.hop}-{part.hop.to}")
-                for part in stage
-            ]
-            for stage, stage_stop in zip(stages, stops, strict=True)
+
+    def __init__(self, grace: float, gone: Callable[[Hop], None]) -> None:
+        self._grace = grace
+        self._gone = gone
+        self._group = asyncio.TaskGroup()
+        self._running: dict[str, _Running] = {}
+
+    async def __aenter__(self) -> "Crew":
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            await self.assign({})
+        await self._group.__aexit__(kind, error, trace)
+
+    async def assign(self, jobs: Mapping[str, Job], *, again: bool = False) -> list[str]:
+        """From now on there are these jobs, by name; the answer names those that were begun.
+
+        With ``again`` parts that have stopped are begun once more.
+        """
+        leaving = [
+            name
+            for name, running in self._running.items()
+            if name not in jobs
+            or jobs[name].spec != running.job.spec
+            or (again and running.task.done())
         ]
-        await stop.wait()
-        for stage_tasks, stage_stop in zip(tasks, stops, strict=True):
-            stage_stop.set()
-            if not stage_tasks:
-                continue
-            _, late = await asyncio.wait(stage_tasks, timeout=grace)
-            for task in late:
-                log.warning(
-                    "not drained in time; what is missing follows on restart",
-                    part=task.get_name(),
-                    grace_s=grace,
-                )
-                task.cancel()
+        for stage in sorted({self._running[name].job.stage for name in leaving}):
+            await self._end([name for name in leaving if self._running[name].job.stage == stage])
+        for name in leaving:
+            self._gone(self._running.pop(name).part.hop)
+        begun = [name for name in jobs if name not in self._running]
+        for name in begun:
+            job = jobs[name]
+            part, stop = job.make(), asyncio.Event()
+            task = self._group.create_task(supervise(part, stop), name=name)
+            self._running[name] = _Running(job, part, stop, task)
+        return begun
+
+    async def _end(self, names: list[str]) -> None:
+        for name in names:
+            self._running[name].stop.set()
+        _, late = await asyncio.wait(
+            [self._running[name].task for name in names], timeout=self._grace
+        )
+        for task in late:
+            log.warning(
+                "not drained in time; what is missing follows on restart",
+                part=task.get_name(),
+                grace_s=self._grace,
+            )
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+class _Running(NamedTuple):
+    job: Job
+    part: Part
+    stop: asyncio.Event
+    task: asyncio.Task[None]

@@ -11,8 +11,11 @@ from prometheus_client.registry import Collector
 
 log = structlog.get_logger()
 
-State = Literal["starting", "running", "retrying", "stopped"]
+State = Literal["starting", "aligning", "running", "ended", "retrying", "stopped"]
 Kind = Literal["capture", "view", "link", "window"]
+
+#: Seconds without progress, where there should be some, after which a hop is not healthy.
+STUCK = 10.0
 
 
 class Hop(msgspec.Struct):
@@ -36,6 +39,10 @@ class Hop(msgspec.Struct):
     latency: Callable[[], dict[str, float] | None] = lambda: None
     #: Monotonic seconds at which the hop was last lost, 0 while it is not.
     lost_at: float = 0.0
+    #: Monotonic seconds at which it last moved, or had nothing to move; 0 before the first time.
+    moved_at: float = 0.0
+    #: Microseconds since 1970 UTC at which it was last brought in line with upstream, 0 if never.
+    aligned: int = 0
 
     def running(self) -> None:
         """The part works: called by it when everything it needs answers."""
@@ -45,6 +52,21 @@ class Hop(msgspec.Struct):
             log.info("back", hop=self.hop, contract=self.contract, topic=self.to, after_s=after)
             self.lost_at = 0.0
 
+    def moved(self) -> None:
+        """There was progress, or nothing that could have moved."""
+        self.moved_at = time.monotonic()
+
+    def trouble(self) -> str | None:
+        """Why this hop is not healthy; None when it is. Connected is not enough: it must move."""
+        if self.state == "stopped":
+            return self.error or "stopped"
+        now = time.monotonic()
+        if self.state == "retrying" and now - self.lost_at > STUCK:
+            return f"away for {now - self.lost_at:.0f} s: {self.error}"
+        if self.state == "running" and self.moved_at and now - self.moved_at > STUCK:
+            return f"nothing moved for {now - self.moved_at:.0f} s, {self.lag} records wait"
+        return None
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "hop": self.hop,
@@ -53,6 +75,7 @@ class Hop(msgspec.Struct):
             "to": self.to,
             "state": self.state,
             "error": self.error,
+            "trouble": self.trouble(),
             "events": self.events,
             "rejected": self.rejected,
             "breaches": self.breaches,
@@ -75,6 +98,8 @@ class Status(Collector):
         self.node = node
         self.version = version
         self.hops: list[Hop] = []
+        #: Is it known which hops there are to be?
+        self.planned = False
 
     def hop(self, kind: Kind, contract: str, from_: str, to: str) -> Hop:
         """A new hop, shown from now on."""
@@ -87,9 +112,14 @@ class Status(Collector):
         if not any(other is hop for other in self.hops):
             self.hops.append(hop)
 
+    def hide(self, hop: Hop) -> None:
+        """Show a hop no more."""
+        self.hops = [other for other in self.hops if other is not hop]
+
     @property
     def ready(self) -> bool:
-        return bool(self.hops) and all(hop.state == "running" for hop in self.hops)
+        """Does everything run that should?"""
+        return self.planned and all(hop.state in ("running", "ended") for hop in self.hops)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -111,6 +141,9 @@ class Status(Collector):
             "levelsync_watermark_age_seconds", "Time since complete-as-of.", labels=labels
         )
         up = GaugeMetricFamily("levelsync_hop_running", "1 while the hop works.", labels=labels)
+        healthy = GaugeMetricFamily(
+            "levelsync_hop_healthy", "1 while the hop makes progress.", labels=labels
+        )
         now = time.time()
         for hop in self.hops:
             values = [hop.hop, hop.contract, hop.from_, hop.to]
@@ -118,8 +151,9 @@ class Status(Collector):
             rejected.add_metric(values, hop.rejected)
             breaches.add_metric(values, hop.breaches)
             up.add_metric(values, hop.state == "running")
+            healthy.add_metric(values, hop.trouble() is None)
             if hop.lag is not None:
                 lag.add_metric(values, hop.lag)
             if hop.complete:
                 age.add_metric(values, max(0.0, now - hop.complete / 1e6))
-        yield from (events, rejected, breaches, lag, age, up)
+        yield from (events, rejected, breaches, lag, age, up, healthy)

@@ -1,6 +1,6 @@
 """Records as they lie in a topic partition, and the port through which they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -42,6 +42,10 @@ class Reader(Protocol):
         Raises Unavailable when the cluster does not answer, PositionGone when an offset is not
         there any more.
         """
+        ...
+
+    def grown(self, counts: Mapping[str, int]) -> bool:
+        """Does a topic have more partitions by now than it had by ``counts``?"""
         ...
 
 

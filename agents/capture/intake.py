@@ -16,7 +16,8 @@ from agents.base.run import until
 from agents.base.status import Hop
 from agents.capture.source import Change, Changes, Source
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, End, TooLarge
+from agents.kafka.copy import Copy, TooLarge
+from agents.kafka.ends import End
 from agents.kafka.letters import DEAD_LETTER, DeadLetter
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Part
@@ -55,8 +56,9 @@ class Intake:
         contract = self._contract
         data = data_topic(contract, contract.name)
         topics = [data, dead_topic(data)]
-        await ensure(self._cluster, topics)
-        parts = [part for topic in topics for part in topic.parts]
+        counts = await ensure(self._cluster, topics)
+        # Partitions beyond the contract's get no events, but watermarks as all the others.
+        parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
         copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
         async with self._make_source() as source:
             try:
@@ -113,6 +115,7 @@ class Intake:
                 held.clear()
             await self._confirm(source)
             self.hop.lag = 0 if told.settled else None
+            self.hop.moved()
             waited = time.monotonic() - marked
             due = waited >= (OFTEN if told.complete > complete else SELDOM)
             full = any(map(copy.overdue, copy.parts))

@@ -14,13 +14,12 @@ from typing import Any
 import msgspec
 
 from agents.base.errors import LevelsyncError
-from agents.base.stream import Record
 from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
-from agents.kafka.reader import scan
+from agents.kafka.ends import End, look_back
 from agents.kafka.wire import Connection, FencedProducer, Part
-from contracts.envelope import Header, header
+from contracts.envelope import Header
 
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))
 _FENCE_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", FENCE))
@@ -38,8 +37,6 @@ WORTH_RECORDS = 24
 #: Records a second that single batches should still reach on a long line; where the round trip is too
 #: long for that, they are put together.
 WORTH_RATE = 20_000
-#: How far back the first look at a partition's end goes; each further look goes eight times as far.
-_LOOK_BACK = 512
 
 
 class TooLarge(LevelsyncError):
@@ -48,19 +45,6 @@ class TooLarge(LevelsyncError):
     hint = (
         "Raise max.message.bytes of the topic and of its broker, or have the record made smaller."
     )
-
-
-class End(msgspec.Struct):
-    """What stands at the end of one partition of the copy.
-
-    ``held`` are the ids after ``mark``; ``count`` the events after the *last* watermark, which the
-    next one must include; ``offset`` is that of ``mark``, -1 without one.
-    """
-
-    mark: Watermark | None
-    offset: int
-    held: set[str]
-    count: int
 
 
 class _Lane(msgspec.Struct):
@@ -87,8 +71,9 @@ class Copy:
     def __init__(self, cluster: Cluster, identity: str, parts: Iterable[Part]) -> None:
         self.cluster = cluster
         self.parts = list(parts)
-        self._connection = Connection(cluster)
-        self._producer = FencedProducer(self._connection, identity)
+        #: To the copy's cluster, for other questions about it.
+        self.connection = Connection(cluster)
+        self._producer = FencedProducer(self.connection, identity)
         self._lanes: dict[Part, _Lane] = {}
         self._bounds: dict[Part, tuple[int, int]] = {}
         self._renew_at = time.monotonic() + RENEW_SECONDS
@@ -96,20 +81,21 @@ class Copy:
     async def open(self) -> dict[Part, End]:
         """Take over, and say where each partition ends. Raises Unavailable, NotAllowed."""
         try:
-            await self._connection.__aenter__()
+            await self.connection.__aenter__()
             await self._producer.start(self.parts)
             fences = await self._fence()
-            bounds = await self._connection.ends(self.parts)
+            bounds = await self.connection.ends(self.parts)
             self._bounds = {part: (bounds[part][0], fences[part]) for part in self.parts}
             ends = {part: await self.look_back(part, lambda mark: True) for part in self.parts}
-            largest = await self._connection.largest(topic for topic, _ in self.parts)
+            largest = await self.connection.largest(topic for topic, _ in self.parts)
         except BaseException:
             await self.close()
             raise
         for part, end in ends.items():
             mark = end.mark
+            end.stream = end.stream or uuid.uuid4().hex[:12]
             self._lanes[part] = _Lane(
-                stream=mark.stream if mark else uuid.uuid4().hex[:12],
+                stream=end.stream,
                 number=mark.number if mark else 0,
                 count=end.count,
                 largest=largest[part[0]],
@@ -129,23 +115,13 @@ class Copy:
         return fences
 
     async def look_back(self, part: Part, enough: Callable[[Watermark], bool]) -> End:
-        """Read ``part`` back from its fence to the last watermark that is ``enough``."""
+        """Read ``part`` back from our fence to the last watermark that is ``enough``."""
         first, fence = self._bounds[part]
-        step = _LOOK_BACK
-        while True:
-            start = max(first, fence - step)
-            end = await self._scan(part, start, fence, enough)
-            if end.mark is not None or start == first:
-                return end
-            step *= 8
+        return await look_back(self.connection, part, first, fence, enough)
 
-    async def _scan(
-        self, part: Part, start: int, fence: int, enough: Callable[[Watermark], bool]
-    ) -> End:
-        end = End(None, -1, set(), 0)
-        async for record in scan(self._connection, part, start, fence):
-            _enter(end, record, enough)
-        return end
+    def first(self, part: Part) -> int:
+        """The first offset of ``part`` when this copy was opened."""
+        return self._bounds[part][0]
 
     def add(
         self,
@@ -252,7 +228,7 @@ class Copy:
     async def close(self) -> None:
         """Let go; what was not drained is told again after the next open."""
         await self._producer.close()
-        await self._connection.close()
+        await self.connection.close()
 
 
 def _single(key: bytes, value: bytes, headers: Sequence[Header]) -> Batch:
@@ -271,16 +247,3 @@ def _size(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> 
         + len(value or b"")
         + sum(10 + len(name.encode()) + len(content) for name, content in headers)
     )
-
-
-def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> None:
-    kind = header(record.headers, "ce_type")
-    if kind == TYPE:
-        end.count = 0
-        mark = msgspec.json.decode(record.value or b"", type=Watermark)
-        if enough(mark):
-            end.mark, end.offset = mark, record.offset
-            end.held.clear()
-    elif kind != FENCE:
-        end.count += 1
-        end.held.add((header(record.headers, "ce_id") or b"").decode())

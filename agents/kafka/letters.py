@@ -42,7 +42,8 @@ async def bury(
     Returns when brokers have it. Raises Unavailable, NotAllowed.
     """
     topic = dead_topic(target)
-    await ensure(here, [topic])
+    topic = msgspec.structs.replace(topic, partitions=max(topic.partitions, partition + 1))
+    await ensure(here, [topic], grow=True)
     part = (topic.name, partition)
     named = {
         name: (header(record.headers, f"ce_{name}") or b"").decode(errors="replace")

@@ -78,6 +78,10 @@ class TopicReader:
                 self._ask(node)
         return stretches
 
+    def grown(self, counts: Mapping[str, int]) -> bool:
+        """Does a topic have more partitions by now than it had by ``counts``?"""
+        return any(self._connection.partitions(topic) > count for topic, count in counts.items())
+
     def _ask(self, node: int) -> None:
         wanted = {part: self._next[part] for part in self._leaders[node]}
         self._under_way[node] = asyncio.create_task(

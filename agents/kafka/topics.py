@@ -5,7 +5,6 @@ The name says who may write: the owner's agent ``resident.v2``, this node's agen
 """
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 import aiokafka.errors as kafka_errors
 import msgspec
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from agents.base.errors import LevelsyncError, Unavailable
 from agents.kafka.cluster import ADMIN_MS, Cluster, failures
@@ -79,22 +78,18 @@ def dead_topic(topic: Topic) -> Topic:
     return Topic(dead(topic.name), topic.partitions, DEAD)
 
 
-_HELD = re.compile(r"(?P<contract>[a-z0-9_]+\.v\d+)(\.from\.(?P<neighbour>[0-9a-z-]+))?")
+_RECEIVED = re.compile(r"([a-z0-9_]+\.v\d+)\.from\.([0-9a-z-]+)")
 
 
-def held(topics: Iterable[str]) -> dict[str, set[str]]:
-    """The topics a node holds as its own or received, by contract."""
-    found: dict[str, set[str]] = {}
-    for topic in topics:
-        if match := _HELD.fullmatch(topic):
-            found.setdefault(match["contract"], set()).add(topic)
-    return found
+def parse_received(topic: str) -> tuple[str, str] | None:
+    """``resident.v2.from.37`` → ``("resident.v2", "37")``; None for any other topic."""
+    match = _RECEIVED.fullmatch(topic)
+    return (match[1], match[2]) if match else None
 
 
-def neighbour_of(topic: str) -> str | None:
-    """``resident.v2.from.37`` → ``37``; None for the owner's own topic."""
-    match = _HELD.fullmatch(topic)
-    return match["neighbour"] if match else None
+def contract_of(topic: str) -> str:
+    """``resident.v2.from.37`` → ``resident.v2``"""
+    return ".".join(topic.split(".")[:2])
 
 
 def all_dead(topics: Iterable[str], contracts: Iterable[str] | None = None) -> list[str]:
@@ -107,50 +102,75 @@ def all_dead(topics: Iterable[str], contracts: Iterable[str] | None = None) -> l
     )
 
 
-async def ensure(cluster: Cluster, wanted: Iterable[Topic]) -> None:
-    """Make the topics that are missing.
+async def ensure(
+    cluster: Cluster, wanted: Iterable[Topic], *, grow: bool = False
+) -> dict[str, int]:
+    """Make the topics that are missing; the answer is how many partitions each has.
 
-    Raises WrongPartitions when one is there with another number of partitions, NotAllowed,
-    Unavailable.
+    With ``grow`` one that has too few is given more: only for topics whose partitions somebody else
+    numbers, since keys move otherwise. More than wanted are no harm: receivers grow first.
+
+    Raises WrongPartitions, NotAllowed, Unavailable.
     """
     wanted = list(wanted)
     async with Connection(cluster) as connection:
         there = await connection.topics()
-    for topic in wanted:
-        if topic.name in there and there[topic.name] != topic.partitions:
-            raise WrongPartitions(
-                topic=topic.name, expected=topic.partitions, found=there[topic.name]
-            )
+    found = {topic.name: max(topic.partitions, there.get(topic.name, 0)) for topic in wanted}
     missing = [topic for topic in wanted if topic.name not in there]
-    if not missing:
-        return
+    short = [
+        topic for topic in wanted if there.get(topic.name, topic.partitions) < topic.partitions
+    ]
+    if short and not grow:
+        raise WrongPartitions(
+            topic=short[0].name, expected=short[0].partitions, found=there[short[0].name]
+        )
+    if not missing and not short:
+        return found
     admin = AIOKafkaAdminClient(
         bootstrap_servers=cluster.bootstrap,
         client_id=cluster.client,
         request_timeout_ms=ADMIN_MS,
     )
-    with failures(cluster, topics=[topic.name for topic in missing]):
+    with failures(cluster, topics=[topic.name for topic in (*missing, *short)]):
         try:
             await admin.start()
-            answer = await admin.create_topics(
-                [
-                    NewTopic(
-                        name=topic.name,
-                        num_partitions=topic.partitions,
-                        replication_factor=cluster.replicas,
-                        topic_configs=topic.config,
-                    )
-                    for topic in missing
-                ],
-                timeout_ms=int(OPEN_S * 1000),
-            )
-            for name, code, *_ in answer.topic_errors:
-                if code not in (0, kafka_errors.TopicAlreadyExistsError.errno):
-                    raise kafka_errors.for_code(code)(name)
+            if missing:
+                await _make(admin, missing, cluster.replicas)
+            if short:
+                more = {topic.name: NewPartitions(topic.partitions) for topic in short}
+                answer = await admin.create_partitions(more)
+                for name, code, *_ in answer.topic_errors:
+                    if code != 0:
+                        raise kafka_errors.for_code(code)(name)
         finally:
             await admin.close()
-    await _served(cluster, [part for topic in missing for part in topic.parts])
-    log.info("topics made", kafka=cluster.bootstrap, topics=[topic.name for topic in missing])
+    await _served(cluster, [part for topic in (*missing, *short) for part in topic.parts])
+    if missing:
+        log.info("topics made", kafka=cluster.bootstrap, topics=[topic.name for topic in missing])
+    for topic in short:
+        log.info(
+            "topic has grown", kafka=cluster.bootstrap, topic=topic.name,
+            partitions=topic.partitions, before=there[topic.name],
+        )  # fmt: skip
+    return found
+
+
+async def _make(admin: AIOKafkaAdminClient, topics: list[Topic], replicas: int) -> None:
+    answer = await admin.create_topics(
+        [
+            NewTopic(
+                name=topic.name,
+                num_partitions=topic.partitions,
+                replication_factor=replicas,
+                topic_configs=topic.config,
+            )
+            for topic in topics
+        ],
+        timeout_ms=int(OPEN_S * 1000),
+    )
+    for name, code, *_ in answer.topic_errors:
+        if code not in (0, kafka_errors.TopicAlreadyExistsError.errno):
+            raise kafka_errors.for_code(code)(name)
 
 
 async def _served(cluster: Cluster, parts: list[Part]) -> None:
@@ -165,33 +185,3 @@ async def _served(cluster: Cluster, parts: list[Part]) -> None:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.05)
-
-
-class Watch:
-    """Keeps the list of a cluster's topics fresh, so that a new one is used within a second."""
-
-    def __init__(self, cluster: Cluster, every: float = 1.0) -> None:
-        self.cluster = cluster
-        self._every = every
-        self._held: dict[str, set[str]] = {}
-
-    async def run(self) -> None:
-        """Look again and again, until cancelled; while the cluster is away the last list stands."""
-        while True:
-            with contextlib.suppress(LevelsyncError):
-                async with Connection(self.cluster) as connection:
-                    while True:
-                        self.see(await connection.topics())
-                        await asyncio.sleep(self._every)
-            await asyncio.sleep(self._every)
-
-    def see(self, topics: Iterable[str]) -> None:
-        """These are the topics there are now. Sorted here, once: hops ask at every step."""
-        self._held = held(topics)
-
-    def held(self, contract: str, *, without: str | None = None) -> frozenset[str]:
-        """The topics of ``contract`` this node holds, but for what came from ``without``."""
-        topics = self._held.get(contract, set())
-        return frozenset(
-            topic for topic in topics if without is None or neighbour_of(topic) != without
-        )

@@ -38,6 +38,8 @@ Part = tuple[str, int]
 #: How long a broker may take to let us in, or for a small answer, before it counts as away. Short: an
 #: attempt that began while the line was cut must not outlive the cut for long.
 ANSWER_MS = 2_500
+#: How old what is known of topics and partitions may be.
+METADATA_MS = 2_000
 #: How long a large answer may stand still: no byte of it coming, none of ours accepted. A client that
 #: lost a broker does not always find back to it: a new one, which costs a fence and a look at the
 #: copy's end, does. A slow line may take as long as it needs.
@@ -92,6 +94,7 @@ class Connection:
             bootstrap_servers=self.cluster.bootstrap,
             client_id=self.cluster.client,
             request_timeout_ms=ANSWER_MS,
+            metadata_max_age_ms=METADATA_MS,
         )
         try:
             with failures(self.cluster):
@@ -118,6 +121,10 @@ class Connection:
             async with asyncio.timeout(OPEN_S):
                 seen = await self._open.fetch_all_metadata()
         return {topic: len(seen.partitions_for_topic(topic)) for topic in seen.topics()}
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions ``topic`` had when last heard of, 0 when nothing was; asks nobody."""
+        return len(self._open.cluster.partitions_for_topic(topic) or ())
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, tuple[int, int]]:
         """First offset, and offset after the last record, of each partition."""

@@ -2,63 +2,76 @@
 
 A hop verifies the watermarks it reads and draws its own, each naming the upstream position up to
 which the copy is complete. After any failure it starts over from the copy's end, so that nothing is
-lost and nothing repeated.
+lost and nothing repeated. When that is not enough, because what the copy is to hold has changed or
+the operator asks for it, the copy is brought in line first (:mod:`agents.relay.align`).
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import structlog
 
+from agents.base.errors import LevelsyncError, PositionGone, StreamReplaced
 from agents.base.run import until
 from agents.base.status import Hop
 from agents.base.stream import Record, take
 from agents.base.watermark import Continuity, Watermark
 from agents.kafka.batches import Batch
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, End, TooLarge
+from agents.kafka.copy import Copy, TooLarge
+from agents.kafka.ends import End, look_back
 from agents.kafka.letters import bury
 from agents.kafka.reader import Stretch, TopicReader
-from agents.kafka.topics import Topic, WrongPartitions, ensure
+from agents.kafka.topics import Topic, ensure
 from agents.kafka.wire import Connection, Part
-from contracts.envelope import Header, header
+from agents.relay.align import Alignment
+from agents.relay.terms import Terms
+from agents.relay.view import Passed, View
+from contracts.envelope import header
 
 log = structlog.get_logger()
 
 #: Where several topics are merged, each with a watermark a second, one in this many seconds is ours.
 MARK_SECONDS = 0.5
+#: Brokers forget that a key was deleted after ``delete.retention.ms``, 7 days: a copy that is further
+#: behind than this, in seconds, may have missed it.
+AWAY = 6 * 24 * 3600
+#: Seconds between two looks whether upstream is complete enough to bring the copy in line with it.
+_LOOK = 0.5
 
 
-class Passed(NamedTuple):
-    """What of a record goes on."""
+class AwayTooLong(LevelsyncError):
+    """The copy is so far behind that upstream may have forgotten deletions it never saw."""
 
-    value: bytes | None
-    headers: Sequence[Header]
+    hint = "levelsync resync brings it in line with what upstream holds now."
 
 
-class Sieve(Protocol):
-    """Decides what of each record goes on, and remembers what it needs to decide the same again."""
+class Position(msgspec.Struct):
+    """Where a hop's upstream stood, and what it let through: part of each of its watermarks.
 
-    async def open(self, ends: dict[Part, End]) -> None:
-        """Be as it was when the watermark of each end was drawn."""
-        ...
+    ``since`` is the moment the copy was last brought in line, 0 when it never had to be; while it is
+    being brought in line, ``aligning`` says that ``upstream`` is not to be resumed from.
+    """
 
-    def take(self, partition: int, record: Record) -> Passed | None: ...
+    upstream: dict[str, Continuity]
+    terms: Terms | None = None
+    since: int = 0
+    aligning: bool = False
 
-    def marking(self, partition: int) -> Callable[[int], None]:
-        """A watermark is about to be drawn; the answer is called with its offset once it stands."""
-        ...
 
-    def close(self) -> None: ...
+def position_of(end: End) -> Position:
+    """The position the last watermark of a copy's partition names."""
+    return msgspec.convert(end.mark.position, Position) if end.mark else Position({})
 
 
 class _Lane(msgspec.Struct):
     """One partition of the hop."""
 
-    #: What was read of each upstream topic.
+    #: What was read of each upstream topic that has this partition.
     upstream: dict[str, Continuity]
     #: Where upstream ended when the copy was opened: the copy holds nothing from beyond.
     bound: dict[str, int]
@@ -79,14 +92,20 @@ class _Lane(msgspec.Struct):
 
     @property
     def time(self) -> int:
-        return min(state.time for state in self.upstream.values())
+        return max(self.complete, min((state.time for state in self.upstream.values()), default=0))
+
+    @property
+    def lag(self) -> int:
+        return sum(end - self.next[topic] for topic, end in self.end.items())
 
 
 class Relay:
     """A hop as a part of the agent (:class:`agents.base.run.Part`).
 
     ``sources`` says which upstream topics to read at this moment; when it says otherwise later, the
-    hop begins again with them.
+    hop begins again with them. ``view`` reduces what goes on; without it everything does, in whole
+    batches where that pays. A hop that has ``ended`` empties its copy. ``resync`` is the moment at
+    which an operator asked for the copy to be brought in line, in microseconds since 1970 UTC.
     """
 
     def __init__(
@@ -98,8 +117,11 @@ class Relay:
         sources: Callable[[], frozenset[str]],
         target: Topic,
         identity: str,
+        state: Path,
         here: Cluster | None = None,
-        sieve: Callable[[], Sieve] | None = None,
+        view: Callable[[], View] | None = None,
+        ended: bool = False,
+        resync: int = 0,
     ) -> None:
         self.hop = hop
         self._upstream = upstream
@@ -109,39 +131,70 @@ class Relay:
         self._sources = sources
         self._target = target
         self._identity = identity
-        self._make_sieve = sieve
+        self._state = state
+        self._make_view = view
+        self._view: View | None = None
+        self._ended = ended
+        self._resync = resync
+        #: What every watermark says beside the position.
+        self._terms: Terms | None = None
+        self._since = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
         topics = await until(stop, self._upstream_topics())
         if topics is None:
             return
-        await ensure(self._downstream, [self._target])
-        copy = Copy(self._downstream, self._identity, self._target.parts)
-        sieve = self._make_sieve() if self._make_sieve else None
-        async with Connection(self._upstream) as above:
+        async with Connection(self._upstream) as above, self._opened_view():
+            counts = await self._partitions(above, topics)
+            target = await self._provide(counts)
+            parts = [(target.name, number) for number in range(target.partitions)]
+            copy = Copy(self._downstream, self._identity, parts)
             try:
                 ends = await copy.open()
-                if sieve:
-                    await sieve.open(ends)
-                lanes = await self._lanes(above, topics, ends)
+                bounds = await above.ends(
+                    (topic, number) for topic, count in counts.items() for number in range(count)
+                )
+                self._since = max(position_of(end).since for end in ends.values())
+                if not any(end.mark for end in ends.values()):
+                    self._since = self._resync  # it is filled from the top anyway
+                if why := self._out_of_line(ends, topics):
+                    aligned = await until(stop, self._align(why, above, copy, ends, bounds))
+                    if aligned is None:
+                        return
+                    ends = aligned
+                self.hop.aligned = self._since
+                if self._view:
+                    await self._view.open(copy.connection, ends)
+                lanes = await self._lanes(above, ends, bounds)
+                if self._ended:
+                    await self._rest(stop)
+                    return
                 start = {
-                    (topic, partition): lane.next[topic]
+                    (topic, partition): following
                     for partition, lane in lanes.items()
-                    for topic in topics
+                    for topic, following in lane.next.items()
                 }
                 async with TopicReader(above, start) as reader:
-                    await self._pump(stop, topics, reader, copy, lanes, sieve)
-                await self._finish(copy, lanes, sieve)
+                    await self._pump(stop, topics, counts, reader, copy, lanes)
+                await self._finish(copy, lanes)
             finally:
                 await copy.close()
-                if sieve:
-                    sieve.close()
+
+    @asynccontextmanager
+    async def _opened_view(self) -> AsyncIterator[None]:
+        self._view = self._make_view() if self._make_view else None
+        self._terms = self._view.rule.terms if self._view else None
+        try:
+            yield
+        finally:
+            if self._view:
+                self._view.close()
 
     async def _upstream_topics(self) -> frozenset[str]:
         """Wait until there is something to read: it may not have been granted or made yet."""
         said = False
-        while True:
+        while not self._ended:
             async with Connection(self._upstream) as connection:
                 for _ in range(20):
                     topics = self._sources()
@@ -154,83 +207,256 @@ class Relay:
                     "waiting for upstream to have it", contract=self.hop.contract,
                     topic=self.hop.to, kafka=self._upstream.bootstrap, upstream=sorted(topics),
                 )  # fmt: skip
+        return frozenset()
+
+    async def _partitions(self, above: Connection, topics: frozenset[str]) -> dict[str, int]:
+        there = await above.topics()
+        return {topic: there[topic] for topic in topics if topic in there}
+
+    async def _provide(self, counts: Mapping[str, int]) -> Topic:
+        """Make the copy's topic, or give it the partitions upstream has grown to."""
+        wanted = msgspec.structs.replace(
+            self._target, partitions=max((self._target.partitions, *counts.values()))
+        )
+        there = await ensure(self._downstream, [wanted], grow=True)
+        return msgspec.structs.replace(wanted, partitions=there[wanted.name])
+
+    def _out_of_line(self, ends: Mapping[Part, End], topics: frozenset[str]) -> str:
+        """Why the copy cannot be resumed from its own end; empty when it can."""
+        for end in ends.values():
+            if end.mark is None:
+                continue
+            position = position_of(end)
+            if position.aligning:
+                return "what was begun is finished"
+            if position.since < self._resync:
+                return "an operator asked for it"
+            if position.terms != self._terms:
+                return "the grant has changed"
+            if self._view is None and position.upstream.keys() != topics:
+                return "it comes from another topic"
+            if end.thinned:
+                return "compaction has been at the copy's end"
+        return ""
+
+    async def _align(
+        self,
+        why: str,
+        above: Connection,
+        copy: Copy,
+        ends: Mapping[Part, End],
+        bounds: Mapping[Part, tuple[int, int]],
+    ) -> dict[Part, End]:
+        """Bring the copy in line with upstream; the answer is where it ends then."""
+        began = time.monotonic()
+        bound = log.bind(hop=self.hop.hop, contract=self.hop.contract, topic=self.hop.to)
+        bound.info("bringing the copy in line", why=why)
+        self.hop.state = "aligning"
+        self._since = max(time.time_ns() // 1000, self._since + 1, self._resync)
+        name = f"{self._target.name}.align"
+        given = self._view.rule.given if self._view else _whole
+        alignment = Alignment(self._state / name, self.hop.contract, given, self._since)
+        try:
+            for part, end in ends.items():
+                # From here on no other agent resumes before this is done.
+                await self._mark_aligning(copy, part, end)
+                await alignment.read_copy(copy.connection, part, copy.first(part), end.stop)
+            await copy.drain()
+            bounds, states = await self._settled(alignment, above, ends, bounds)
+            alignment.compare()
+            if alignment.back:
+                bound.warning("upstream is older than what was here", keys=alignment.back)
+            told = 0
+            async for number, topic, (record, value, headers) in alignment.differing(above, bounds):
+                part = (self._target.name, number)
+                try:
+                    copy.add(part, record.key, value, headers, record.timestamp)
+                except TooLarge as error:
+                    await self._refuse(record, number, topic, error)
+                told += 1
+                if told % 500 == 0:
+                    await copy.flush()
+                    copy.check()
+                if copy.overdue(part):
+                    await self._mark_aligning(copy, part, ends[part])
+            aligned = await self._aligned(copy, ends, states)
+        finally:
+            alignment.close()
+        self.hop.events += told
+        bound.info("in line", told=told, after_s=round(time.monotonic() - began, 1))
+        return aligned
+
+    async def _mark_aligning(self, copy: Copy, part: Part, end: End) -> None:
+        stood = position_of(end)
+        position = Position(stood.upstream, self._terms, stood.since, aligning=True)
+        await copy.mark(part, position, end.mark.time if end.mark else 0)
+
+    async def _settled(
+        self,
+        alignment: Alignment,
+        above: Connection,
+        ends: Mapping[Part, End],
+        bounds: Mapping[Part, tuple[int, int]],
+    ) -> tuple[Mapping[Part, tuple[int, int]], dict[Part, Continuity]]:
+        """Take upstream in, once it is at least as complete as the copy was.
+
+        An upstream that is itself being filled would empty the copy otherwise.
+        """
+        complete = max((end.mark.time for end in ends.values() if end.mark), default=0)
+        states: dict[Part, Continuity] = {}
+        following = {part: first for part, (first, _) in bounds.items()}
+        said = False
+        while True:
+            for part, (_, stop) in bounds.items():
+                states[part] = await alignment.read_upstream(
+                    above, part, following[part], stop, states.get(part)
+                )
+                following[part] = stop
+            if all(state.time >= complete for state in states.values()):
+                return bounds, states
+            if not said:
+                said = True
+                log.info(
+                    "waiting for upstream to be as complete as the copy", topic=self.hop.to,
+                    contract=self.hop.contract,
+                )  # fmt: skip
+            await asyncio.sleep(_LOOK)
+            bounds = await above.ends(bounds)
+
+    async def _aligned(
+        self, copy: Copy, ends: Mapping[Part, End], states: Mapping[Part, Continuity]
+    ) -> dict[Part, End]:
+        """Draw the watermark that says so in every partition."""
+        aligned: dict[Part, End] = {}
+        marks: dict[Part, Watermark] = {}
+
+        def stands(part: Part) -> Callable[[int], None]:
+            def done(offset: int) -> None:
+                end = ends[part]
+                aligned[part] = End(marks[part], offset, set(), 0, end.stop, end.stream)
+
+            return done
+
+        for part, end in ends.items():
+            mine = {topic: state for (topic, number), state in states.items() if number == part[1]}
+            complete = min((state.time for state in mine.values()), default=0)
+            if not mine and end.mark:
+                complete = end.mark.time
+            position = Position(mine, self._terms, self._since)
+            marks[part] = await copy.mark(part, position, complete, stands(part))
+        await copy.drain()
+        return aligned
 
     async def _lanes(
-        self, above: Connection, topics: frozenset[str], ends: dict[Part, End]
+        self,
+        above: Connection,
+        ends: Mapping[Part, End],
+        bounds: Mapping[Part, tuple[int, int]],
     ) -> dict[int, _Lane]:
-        """Where each partition of the copy says upstream stood."""
-        there = await above.topics()
-        for topic in topics:
-            if there.get(topic) != self._target.partitions:
-                raise WrongPartitions(
-                    topic=topic, expected=self._target.partitions, found=there.get(topic)
-                )
-        bounds = await above.ends(
-            (topic, partition) for topic in topics for partition in range(there[topic])
-        )
+        """Where each partition of the copy says upstream stood, and that upstream is still the same.
+
+        Raises StreamReplaced, PositionGone, AwayTooLong.
+        """
         lanes = {}
-        for (_, partition), end in ends.items():
-            known = end.mark.position if end.mark else {}
-            states = {
-                topic: msgspec.convert(position, Continuity) for topic, position in known.items()
-            }
-            for topic in topics:
-                if topic not in states:
-                    first = bounds[topic, partition][0]
-                    states[topic] = Continuity(offset=first, thinned=first > 0)
-            lanes[partition] = _Lane(
-                # A topic that is gone keeps its position: it may come back.
+        for (_, number), end in ends.items():
+            # A topic that is gone keeps its position: it may come back.
+            states = position_of(end).upstream
+            mine = {part: bound for part, bound in bounds.items() if part[1] == number}
+            for part, (first, last) in mine.items():
+                state = states.get(part[0])
+                if state is None:
+                    states[part[0]] = Continuity(offset=first, thinned=first > 0)
+                else:
+                    await self._same(above, part, state, first, last)
+            bound = {topic: last for (topic, _), (_, last) in mine.items()}
+            lanes[number] = _Lane(
                 upstream=states,
-                bound={topic: bounds[topic, partition][1] for topic in topics},
+                bound=bound,
                 held=set(end.held),
-                next={topic: states[topic].offset for topic in topics},
-                end={topic: bounds[topic, partition][1] for topic in topics},
+                next={topic: states[topic].offset for topic in bound},
+                end=dict(bound),
                 complete=end.mark.time if end.mark else 0,
             )
         return lanes
+
+    async def _same(
+        self, above: Connection, part: Part, known: Continuity, first: int, last: int
+    ) -> None:
+        """Is upstream what it was? Asked before anything of it is passed on."""
+        if known.offset > last:
+            raise PositionGone(
+                kafka=self._upstream.bootstrap, topic=part[0], partition=part[1],
+                offset=known.offset, ends_at=last,
+            )  # fmt: skip
+        if not known.stream or known.offset == last:
+            return
+        end = await look_back(above, part, first, last)
+        if end.mark and end.mark.stream != known.stream:
+            raise StreamReplaced(
+                kafka=self._upstream.bootstrap, topic=part[0], partition=part[1],
+                expected=known.stream, found=end.mark.stream,
+            )  # fmt: skip
+        if end.mark and known.time and end.mark.time - known.time > AWAY * 1_000_000:
+            raise AwayTooLong(
+                topic=part[0], partition=part[1],
+                days=round((end.mark.time - known.time) / 86_400e6, 1),
+            )  # fmt: skip
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        """The grant is over and the copy empty: there is nothing to do."""
+        self.hop.state, self.hop.error, self.hop.lag = "ended", None, 0
+        await stop.wait()
 
     async def _pump(
         self,
         stop: asyncio.Event,
         topics: frozenset[str],
+        counts: Mapping[str, int],
         reader: TopicReader,
         copy: Copy,
         lanes: dict[int, _Lane],
-        sieve: Sieve | None,
     ) -> None:
         hop = self.hop
+        led = [lane for lane in lanes.values() if lane.bound]
         while not copy.worn:
             stretches = await until(stop, reader.read_batches())
             if stretches is None or self._sources() != topics:
                 return
             hop.running()
+            moved = False
             for stretch in stretches:
                 lane = lanes[stretch.partition]
-                await self._pass_on(stretch, lane, copy, sieve)
+                await self._pass_on(stretch, lane, copy)
+                moved |= stretch.next > lane.next[stretch.topic]
                 lane.next[stretch.topic], lane.end[stretch.topic] = stretch.next, stretch.end
             await copy.flush()
             now = time.monotonic()
+            slowest = min(lane.complete for lane in led)
             for partition, lane in lanes.items():
-                part = (self._target.name, partition)
+                if not lane.bound:
+                    # A partition upstream does not have yet: as complete as the others.
+                    lane.due = slowest > lane.complete
+                    lane.complete = slowest
                 late = lane.due and now - lane.marked_at >= MARK_SECONDS
-                if late or copy.overdue(part):
-                    await self._mark(partition, lane, copy, sieve)
+                if late or copy.overdue((self._target.name, partition)):
+                    await self._mark(partition, lane, copy)
             copy.check()
-            hop.lag = sum(
-                lane.end[topic] - lane.next[topic] for lane in lanes.values() for topic in topics
-            )
-            hop.complete = min(lane.complete for lane in lanes.values())
+            hop.lag = sum(lane.lag for lane in led)
+            hop.complete = min(lane.complete for lane in led)
+            if moved or hop.lag == 0:
+                hop.moved()
+            if reader.grown(counts):
+                log.info("upstream has more partitions", topic=hop.from_, contract=hop.contract)
+                return
 
-    async def _pass_on(
-        self, stretch: Stretch, lane: _Lane, copy: Copy, sieve: Sieve | None
-    ) -> None:
+    async def _pass_on(self, stretch: Stretch, lane: _Lane, copy: Copy) -> None:
         part = (self._target.name, stretch.partition)
         state = lane.upstream[stretch.topic]
         for batch in stretch.batches:
             # Whatever is not an event stands in a batch of its own, and what the copy's end holds
             # is left out one by one.
             unopened = (
-                sieve is None
+                self._view is None
                 and not lane.held
                 and batch.count > 1
                 and batch.whole
@@ -241,25 +467,23 @@ class Relay:
                 state.events(batch.base, batch.count, batch.next)
                 self.hop.events += batch.count
             else:
-                await self._open(batch, stretch, lane, copy, sieve)
+                await self._open(batch, stretch, lane, copy)
 
-    async def _open(
-        self, batch: Batch, stretch: Stretch, lane: _Lane, copy: Copy, sieve: Sieve | None
-    ) -> None:
+    async def _open(self, batch: Batch, stretch: Stretch, lane: _Lane, copy: Copy) -> None:
         """Pass on the records of a batch one by one."""
         part = (self._target.name, stretch.partition)
         state = lane.upstream[stretch.topic]
-        held = lane.held
+        held, view = lane.held, self._view
         for record in batch.records(stretch.start):
             kind = take(record, state)
             if kind is True:
                 passed: Passed | Record | None = record
-                if sieve:
-                    passed = sieve.take(stretch.partition, record)
+                if view:
+                    passed = view.take(stretch.partition, record)
                 if passed is None:
                     continue
                 if held:
-                    name = (header(record.headers, "ce_id") or b"").decode()
+                    name = (header(passed.headers, "ce_id") or b"").decode()
                     if name in held:
                         held.discard(name)
                         continue
@@ -274,22 +498,22 @@ class Relay:
                     )
                     self.hop.events += 1
                 except TooLarge as error:
-                    await self._refuse(record, stretch, error)
+                    await self._refuse(record, stretch.partition, stretch.topic, error)
             elif kind is not False:
                 lane.due = True
                 lane.next[stretch.topic] = record.offset + 1
                 if len(lane.upstream) == 1:
-                    await self._mark(stretch.partition, lane, copy, sieve)
+                    await self._mark(stretch.partition, lane, copy)
 
-    async def _refuse(self, record: Record, stretch: Stretch, error: TooLarge) -> None:
+    async def _refuse(self, record: Record, partition: int, topic: str, error: TooLarge) -> None:
         """What can never be in the copy is kept with its reason, before any watermark is above it."""
         await bury(
             self._here,
             self._target,
-            stretch.partition,
+            partition,
             record,
             rule="too-large",
-            message=f"{error} It lies in {stretch.topic}, partition {stretch.partition}, "
+            message=f"{error} It lies in {topic}, partition {partition}, "
             f"offset {record.offset}, of Kafka at {self._upstream.bootstrap}.",
         )
         self.hop.rejected += 1
@@ -298,18 +522,21 @@ class Relay:
             error=str(error), offset=record.offset,
         )  # fmt: skip
 
-    async def _mark(self, partition: int, lane: _Lane, copy: Copy, sieve: Sieve | None) -> None:
+    async def _mark(self, partition: int, lane: _Lane, copy: Copy) -> None:
         if not lane.passed:
             return
-        done = sieve.marking(partition) if sieve else None
-        mark: Watermark = await copy.mark(
-            (self._target.name, partition), lane.upstream, lane.time, done
-        )
+        done = self._view.marking(partition) if self._view else None
+        position = Position(lane.upstream, self._terms, self._since)
+        mark = await copy.mark((self._target.name, partition), position, lane.time, done)
         lane.due, lane.marked_at, lane.complete = False, time.monotonic(), mark.time
 
-    async def _finish(self, copy: Copy, lanes: dict[int, _Lane], sieve: Sieve | None) -> None:
+    async def _finish(self, copy: Copy, lanes: dict[int, _Lane]) -> None:
         """Drain: everything read is written, and a watermark says so."""
         for partition, lane in lanes.items():
             if copy.unmarked((self._target.name, partition)):
-                await self._mark(partition, lane, copy, sieve)
+                await self._mark(partition, lane, copy)
         await copy.drain()
+
+
+def _whole(record: Record) -> bytes | None:
+    return record.value

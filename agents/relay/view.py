@@ -1,95 +1,85 @@
 """A view: the records of a contract that one neighbour is granted.
 
-A record whose scope leaves the grant is deleted in the view; a key that never was in the view never
-appears there, not even as a deletion. For that a view remembers its keys, on disk, as they were when
-its last watermark was drawn; if that is lost it is read again from the view's own topic.
+A record that leaves the grant is deleted in the view; a key that never was in the view never appears
+there, not even as a deletion. For that a view remembers its keys, on disk, as they were when its last
+watermark was drawn; if that is lost it is read again from the view's own topic.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE
-from agents.kafka.cluster import Cluster
-from agents.kafka.copy import End
+from agents.kafka.ends import End
 from agents.kafka.reader import scan
 from agents.kafka.wire import Connection, Part
-from agents.relay.relay import Passed
+from agents.relay.align import deleted
+from agents.relay.terms import Rule
 from contracts.envelope import Header, header
-from contracts.identifiers import within
 
-#: A key's owner while it is not in the view, in what is not on disk yet.
+#: A key's source while it is not in the view, in what is not on disk yet.
 _OUT = b""
+#: Keys read again that are held in memory before they go to disk.
+_PIECE = 20_000
 
 
-class ScopeSieve:
-    """Lets through what belongs to ``scope``; a :class:`agents.relay.relay.Sieve`.
+class Passed(NamedTuple):
+    """What of a record goes on."""
+
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+class View:
+    """Lets through what ``rule`` gives.
 
     Where a view merges several owners, each key remembers the ``ce_source`` it came from: only that
     source's deletion counts, so a record that moved to another owner is not deleted by the first.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, contract: str, scope: str, path: Path) -> None:
-        self._cluster = cluster
-        self._topic = topic
-        self._scope = scope
-        self._deleted = f"{contract}.deleted".encode()
+    def __init__(self, contract: str, rule: Rule, path: Path) -> None:
+        self.rule = rule
+        self._contract = contract
         self._members = Members(path)
-        self._verdicts: dict[bytes, bool] = {}
 
-    async def open(self, ends: dict[Part, End]) -> None:
-        """Bring the memory to each partition's last watermark. Raises Unavailable."""
-        async with Connection(self._cluster) as connection:
-            for part, end in ends.items():
-                known = self._members.start(
-                    part[1], end.mark.stream if end.mark else "", end.offset
-                )
-                if end.mark is not None and known < end.offset:
-                    await self._read_again(connection, part, known, end.offset)
-                    self._members.settle(part[1], end.offset)
+    async def open(self, connection: Connection, ends: Mapping[Part, End]) -> None:
+        """Be as it was when the watermark of each end was drawn. Raises Unavailable."""
+        for part, end in ends.items():
+            known = self._members.start(part[1], end.stream, end.offset)
+            if end.mark is not None and known < end.offset:
+                await self._read_again(connection, part, known, end.offset)
 
     async def _read_again(self, connection: Connection, part: Part, start: int, stop: int) -> None:
         bounds = await connection.ends([part])
-        start = max(start, bounds[part][0])
-        async for record in scan(connection, part, start, stop):
+        read = 0
+        async for record in scan(connection, part, max(start, bounds[part][0]), stop):
             if header(record.headers, "ce_type") in (TYPE, FENCE) or record.key is None:
                 continue
             source = _OUT if record.value is None else _source(record)
             self._members.put(part[1], record.key, source)
+            read += 1
+            if read % _PIECE == 0:
+                self._members.settle(part[1], record.offset + 1)
+        self._members.settle(part[1], stop)
 
     def take(self, partition: int, record: Record) -> Passed | None:
-        """See :class:`agents.relay.relay.Sieve`."""
+        """What of ``record`` goes on, None for nothing."""
         key = record.key
         if key is None:
             return None
-        if record.value is not None and self._granted(record):
+        value = self.rule.given(record)
+        if value is not None:
             self._members.put(partition, key, _source(record))
-            return Passed(record.value, record.headers)
+            return Passed(value, record.headers)
         if self._members.source(partition, key) != _source(record):
             return None
         self._members.put(partition, key, _OUT)
-        return Passed(None, self._as_deleted(record.headers))
-
-    def _granted(self, record: Record) -> bool:
-        scope = header(record.headers, "ce_scope") or b""
-        verdict = self._verdicts.get(scope)
-        if verdict is None:
-            verdict = within(scope.decode(), self._scope)
-            if len(self._verdicts) < 100_000:
-                self._verdicts[scope] = verdict
-        return verdict
-
-    def _as_deleted(self, headers: Sequence[Header]) -> list[Header]:
-        # Where the record went is nobody's business here: its new scope stays out.
-        return [
-            (name, self._deleted if name == "ce_type" else value)
-            for name, value in headers
-            if name not in ("ce_scope", "content-type")
-        ]
+        return Passed(None, deleted(record.headers, self._contract))
 
     def marking(self, partition: int) -> Callable[[int], None]:
-        """See :class:`agents.relay.relay.Sieve`."""
+        """A watermark is about to be drawn; the answer is called with its offset once it stands."""
         return self._members.marking(partition)
 
     def close(self) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import structlog
 
 from agents.base.errors import Unavailable
 from agents.base.run import until
@@ -16,6 +18,8 @@ from agents.kafka.wire import Connection, Part
 from agents.window.feed import Feed
 from agents.window.store import Applied, Store
 from contracts.model import Contract
+
+log = structlog.get_logger()
 
 #: Latencies are over the last minute, and at most so many.
 MINUTE, SAMPLES = 60.0, 10_000
@@ -37,22 +41,25 @@ class Follow:
         store: Store,
         feed: Feed,
         sources: Callable[[], frozenset[str]],
-        expected: bool,
     ) -> None:
         self.contract = contract
         self.hop = Hop("window", contract.name, contract.name, "window")
         self.repeated = 0
         self.out_of_order = 0
+        #: Is it shown while there is nothing of it yet?
+        self.expected = False
+        #: When an operator asked for the state to be told again, microseconds since 1970 UTC.
+        self.resync = 0
         self._status = status
         self._cluster = cluster
         self._store = store
         self._feed = feed
         self._sources = sources
         self._states: dict[Part, Continuity] = {}
+        #: Where the partitions end that are told again from the top, until they are there.
+        self._again: dict[Part, int] = {}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self.hop.latency = self.latency
-        if expected:
-            status.show(self.hop)
 
     @property
     def shown(self) -> bool:
@@ -61,34 +68,50 @@ class Follow:
 
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
+        self._status.hide(self.hop)
+        if self.expected:
+            self._status.show(self.hop)
         while not (topics := self._sources()):
             if await until(stop, asyncio.sleep(0.2, True)) is None:
                 return
         self._status.show(self.hop)
         self.hop.from_ = ", ".join(sorted(topics))
         async with Connection(self._cluster) as connection:
-            start = await self._start(connection, topics)
+            there = await connection.topics()
+            if missing := topics - there.keys():
+                raise Unavailable("A topic is not there", topics=sorted(missing))
+            counts = {topic: there[topic] for topic in topics}
+            start = await self._start(connection, counts)
             async with TopicReader(connection, start) as reader:
-                await self.read(stop, reader, topics)
+                await self.read(stop, reader, counts)
 
-    async def _start(self, connection: Connection, topics: frozenset[str]) -> dict[Part, int]:
-        """Where to read on: where the store stands, or the beginning of what it never read."""
-        there = await connection.topics()
-        if missing := topics - there.keys():
-            raise Unavailable("A topic is not there", topics=sorted(missing))
-        parts = [(topic, number) for topic in topics for number in range(there[topic])]
-        ends = await connection.ends(parts)
-        known = self._store.positions(topics)
+    async def _start(self, connection: Connection, counts: Mapping[str, int]) -> dict[Part, int]:
+        """Where to read on: where the store stands, or the beginning of what it never read.
+
+        When an operator asks for it, or the contract comes from another topic than before, everything
+        is told again from the top, and what is not told then is deleted at the end of it.
+        """
+        name = self.contract.name
+        ends = await connection.ends(
+            (topic, number) for topic, count in counts.items() for number in range(count)
+        )
+        former = self._store.origins(name) - counts.keys()
+        self._again = {}
+        if former or self.hop.aligned < self.resync:
+            log.info("the state is told again from the top", contract=name, former=sorted(former))
+            self._again = {part: last for part, (_, last) in ends.items()}
+            self._store.tell_again(name)
+        known = {} if self._again else self._store.positions(counts)
         start = {}
         self._states = {}
-        for part in parts:
-            first = ends[part][0]
+        for part, (first, _) in ends.items():
             begin = (first, Continuity(offset=first, thinned=first > 0))
             start[part], self._states[part] = known.get(part, begin)
         return start
 
-    async def read(self, stop: asyncio.Event, reader: Reader, topics: frozenset[str]) -> None:
-        """Apply what ``reader`` brings until ``stop`` is set or other topics are to be read."""
+    async def read(self, stop: asyncio.Event, reader: Reader, counts: Mapping[str, int]) -> None:
+        """Apply what ``reader`` brings until ``stop`` is set or other topics or more partitions than
+        ``counts`` are to be read."""
         lags: dict[Part, int] = {}
         while (pieces := await until(stop, reader.read())) is not None:
             for piece in pieces:
@@ -97,10 +120,16 @@ class Follow:
                     state = self._states.setdefault(part, Continuity())
                     self._applied(self._store.apply(self.contract.name, piece, state))
                 lags[part] = piece.end - piece.next
+                if piece.next >= self._again.get(part, piece.next + 1):
+                    del self._again[part]
+                    if not self._again:
+                        self._feed.publish(self._store.told_again(self.contract.name, counts))
+                        self.hop.aligned = max(self.hop.aligned, self.resync)
             self.hop.running()
             self.hop.lag = sum(lags.values())
             self.hop.complete = min((state.time for state in self._states.values()), default=0)
-            if self._sources() != topics:
+            self.hop.moved()
+            if self._sources() != counts.keys() or reader.grown(counts):
                 return
 
     def _applied(self, applied: Applied) -> None:

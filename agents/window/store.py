@@ -6,6 +6,7 @@ part of one: what is lost is read from Kafka again, from the position that was l
 """
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from agents.base.errors import GapFound, LevelsyncError, Policy, StreamReplaced
 from agents.base.stream import Record, Slice, take
 from agents.base.watermark import Continuity
+from agents.kafka.topics import contract_of
 from contracts.envelope import event_of
 
 #: The feed keeps this many changes, so that a subscriber may be away for as long.
@@ -38,6 +40,7 @@ CREATE TABLE IF NOT EXISTS change (
 CREATE TABLE IF NOT EXISTS position (
     topic TEXT, partition INTEGER, next INTEGER, state BLOB, PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
+CREATE TEMP TABLE told (contract TEXT, key TEXT, PRIMARY KEY (contract, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS total (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
 """
 
@@ -102,6 +105,47 @@ class Store:
         #: Random, made with the store: a token of another store is recognised by it.
         self.id: str = self._one("SELECT value FROM meta WHERE name = 'id'")[0]
         self._trimmed = 0
+        #: Contracts that are being told again from the top; table ``told`` has the keys.
+        self._again: set[str] = set()
+
+    def tell_again(self, contract: str) -> None:
+        """Everything of ``contract`` is told again from here on: repeats are to be expected."""
+        self._base.execute("DELETE FROM told WHERE contract = ?", (contract,))
+        self._again.add(contract)
+
+    def told_again(self, contract: str, topics: Iterable[str]) -> list[Change]:
+        """Everything was told again: what was not among it is deleted; the changes this makes.
+
+        Positions in other topics than ``topics`` are forgotten.
+        """
+        gone: list[Change] = []
+        base, kept, now = self._base, set(topics), time.time_ns() // 1000
+        base.execute("BEGIN IMMEDIATE")
+        for key, scope, identity, sequence, source in base.execute(
+            "SELECT key, scope, id, sequence, source FROM record WHERE contract = ?"
+            " AND key NOT IN (SELECT key FROM told WHERE told.contract = record.contract)",
+            (contract,),
+        ).fetchall():
+            row = (
+                contract, key, "", scope, None, f"{identity}~{now}", now, f"{sequence}~{now}", source
+            )  # fmt: skip
+            seq = base.execute(_ENTER_CHANGE, row).lastrowid or 0
+            base.execute("DELETE FROM record WHERE contract = ? AND key = ?", (contract, key))
+            gone.append(Change(seq, *row))
+        base.execute(
+            "UPDATE total SET records = records - ? WHERE contract = ?", (len(gone), contract)
+        )
+        for topic in self.origins(contract) - kept:
+            base.execute("DELETE FROM position WHERE topic = ?", (topic,))
+        base.execute("DELETE FROM told WHERE contract = ?", (contract,))
+        base.execute("COMMIT")
+        self._again.discard(contract)
+        return gone
+
+    def origins(self, contract: str) -> set[str]:
+        """The topics from which ``contract`` was ever read here."""
+        rows = self._base.execute("SELECT DISTINCT topic FROM position")
+        return {topic for (topic,) in rows if contract_of(topic) == contract}
 
     def apply(self, contract: str, piece: Slice, state: Continuity) -> Applied:
         """Apply a slice and save ``state``, which takes the records in as it reads.
@@ -146,21 +190,32 @@ class Store:
         event = event_of(record.value, record.headers)
         base = self._base
         row = base.execute(
-            "SELECT origin, sequence, scope FROM record WHERE contract = ? AND key = ?",
+            "SELECT origin, sequence, scope, source, id FROM record WHERE contract = ? AND key = ?",
             (contract, event.key),
         ).fetchone()
-        if row and row[0] == topic and event.sequence <= row[1]:
-            if event.sequence == row[1]:
-                applied.repeated += 1
-            else:
-                applied.out_of_order += 1
+        again = contract in self._again
+        if again and event.value is not None:
+            base.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (contract, event.key))
+        elif again:
+            base.execute("DELETE FROM told WHERE contract = ? AND key = ?", (contract, event.key))
+        # Sequences are one source's own: those of two owners cannot be compared.
+        if row and row[0] == topic and row[3] == event.source and event.sequence <= row[1]:
+            if not again:
+                applied.repeated += event.sequence == row[1]
+                applied.out_of_order += event.sequence < row[1]
             return
         if event.value is None and (row is None or row[0] != topic):
             return  # not there, or another owner's by now
+        if row and row[0] != topic and row[4] == event.id:
+            # The same event by another way.
+            base.execute(
+                "UPDATE record SET origin = ? WHERE contract = ? AND key = ?",
+                (topic, contract, event.key),
+            )
+            return
         was = row[2] if row else ""
         cursor = base.execute(
-            "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            _ENTER_CHANGE,
             (contract, event.key, event.scope, was, event.value, event.id, event.time,
              event.sequence, event.source),
         )  # fmt: skip
@@ -268,4 +323,8 @@ class Store:
         self._base.close()
 
 
+_ENTER_CHANGE = (
+    "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _ENTRY = "contract, key, scope, value, id, time, sequence, source, dataschema, seq"

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+import tempfile
+from pathlib import Path
 
 from agents.base.run import supervise
 from agents.base.status import Hop
@@ -11,7 +13,9 @@ from agents.relay.relay import Relay
 from tests.live.streams import PARTITIONS
 
 
-def link(cluster: Cluster, upstream: str, target: str) -> Relay:
+def link(
+    cluster: Cluster, upstream: str, target: str, *, resync: int = 0, state: Path | None = None
+) -> Relay:
     """A link on one cluster from topic to topic."""
     return Relay(
         Hop("link", "resident.v2", upstream, target),
@@ -20,6 +24,8 @@ def link(cluster: Cluster, upstream: str, target: str) -> Relay:
         sources=lambda: frozenset({upstream}),
         target=Topic(target, PARTITIONS, DATA),
         identity=f"link-{target}",
+        state=state or Path(tempfile.gettempdir()) / "levelsync-test-links",
+        resync=resync,
     )
 
 

@@ -21,9 +21,11 @@ from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.relay.relay import Relay
-from agents.relay.view import ScopeSieve
+from agents.relay.relay import Position, Relay
+from agents.relay.terms import Rule, Terms
+from agents.relay.view import View
 from contracts.envelope import header
+from contracts.subjects import CONTRACTS
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Writer, event, ids, read_all, until_true
 
@@ -177,7 +179,7 @@ async def test_an_upstream_that_is_not_what_it_was_stops_the_hop(
     copy = Copy(cluster, f"link-{target.name}", target.parts)
     await copy.open()
     for part in target.parts:
-        await copy.mark(part, {topic: known}, 1)
+        await copy.mark(part, Position({topic: known}), 1)
     await copy.drain()
     await copy.close()
     async with Running(link(cluster, topic, target.name)) as running:
@@ -185,7 +187,16 @@ async def test_an_upstream_that_is_not_what_it_was_stops_the_hop(
     assert (error.__doc__ or "?") in (running.hop.error or "")
 
 
-def view(cluster: Cluster, sources: frozenset[str], target: str, scope: str, state: Path) -> Relay:
+def view(
+    cluster: Cluster,
+    sources: frozenset[str],
+    target: str,
+    terms: Terms,
+    state: Path,
+    *,
+    resync: int = 0,
+) -> Relay:
+    rule = Rule(terms, CONTRACTS["resident.v2"], to=target.rpartition(".")[2], secret="s3cret")
     return Relay(
         Hop("view", "resident.v2", "", target),
         upstream=cluster,
@@ -193,7 +204,10 @@ def view(cluster: Cluster, sources: frozenset[str], target: str, scope: str, sta
         sources=lambda: sources,
         target=Topic(target, PARTITIONS, DATA),
         identity=f"view-{target}",
-        sieve=lambda: ScopeSieve(cluster, target, "resident.v2", scope, state / "v.sqlite"),
+        state=state,
+        view=lambda: View("resident.v2", rule, state / "v.sqlite"),
+        ended=terms.ended,
+        resync=resync,
     )
 
 
@@ -214,7 +228,7 @@ async def test_a_view_holds_its_scope_and_deletes_what_moves_away_over_restarts(
                     cluster,
                     frozenset({topic}),
                     target,
-                    "370102",
+                    Terms(scope="370102"),
                     tmp_path / f"{turn}-{memory}" if memory == "lost" else tmp_path,
                 )
             ) as running:
@@ -244,7 +258,7 @@ async def test_a_view_merges_what_several_neighbours_gave(cluster: Cluster, tmp_
         await one.write([event(number) for number in range(50)])
         sources = frozenset({"merge.a", "merge.b"})
         await two.write([event(number) for number in range(100, 150)])
-        relay = view(cluster, sources, "merge.to.37", "0", tmp_path)
+        relay = view(cluster, sources, "merge.to.37", Terms(), tmp_path)
         async with Running(relay) as running:
             await until_true(lambda: running.hop.complete)
             assert running.hop.complete == event(49).time, "the slower of the two counts"

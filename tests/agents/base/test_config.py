@@ -85,7 +85,7 @@ def test_the_examples_are_right(name: str) -> None:
         ('contract = "business_licence.v1"\ndsn', 'contract = "resident.v2"\ndsn', "level `province`, which owns `resident.v2`"),
         ('credit_code = "cert_no"', 'code = "cert_no"', "got `code`, at `source[0].columns`"),
         ('"licence.certificate"', '"certificate"', "Expected `schema.table`"),
-        ('to = "370102001"', 'to = "370103"', "Expected a node below `370102`, got `370103`"),
+        ('to = "370102001"', 'to = "370103"', "Expected a node below `370102`, or a department beside it, got `370103`"),
         ("${LICENCE_DSN}", "${NOWHERE}", "Expected the environment variable `NOWHERE`, got none, at `source[0].dsn`"),
         ("${LICENCE_DSN}", "${file:/nowhere}", "readable file"),
         ("[node]", "[node", "expected TOML"),
@@ -110,6 +110,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_who_is_below_whom() -> None:
     assert is_below("370102", "3701")
     assert is_below("37", "0")
-    assert is_below("370102-housing", "3701")
+    assert is_below("370102-housing", "3701-housing")
+    assert not is_below("370102-housing", "3701"), "a department's line is its own"
     assert not is_below("3701", "3701-housing")
     assert not is_below("3702", "3701")

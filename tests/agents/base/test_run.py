@@ -1,6 +1,7 @@
 """Parts fail alone, come back by themselves, and stop in the order of the data."""
 
 import asyncio
+from functools import partial
 
 import pytest
 import structlog
@@ -36,10 +37,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     structlog.reset_defaults()
 
 
+def _same(part: Scripted) -> Scripted:
+    return part
+
+
 async def stopped_after(seconds: float, *stages: list[Scripted]) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, stop.set)
-    await run.run_in_order(stages, stop, grace=1.0)
+    async with run.Crew(1.0, lambda hop: None) as crew:
+        await crew.assign(
+            {
+                part.hop.to: run.Job(number, None, partial(_same, part))
+                for number, stage in enumerate(stages)
+                for part in stage
+            }
+        )
+        await asyncio.sleep(seconds)
 
 
 async def test_a_loss_is_said_once_and_the_return_once() -> None:
@@ -81,10 +92,10 @@ async def test_a_part_that_does_not_drain_is_ended_after_its_grace() -> None:
         async def run(self, stop: asyncio.Event) -> None:
             await asyncio.sleep(60)
 
-    stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.05, stop.set)
     with capture_logs() as logs:
-        await run.run_in_order([[Stuck("b")]], stop, grace=0.05)
+        async with run.Crew(0.05, lambda hop: None) as crew:
+            await crew.assign({"b": run.Job(0, None, lambda: Stuck("b"))})
+            await asyncio.sleep(0.05)
     assert any("not drained in time" in line["event"] for line in logs)
 
 
@@ -92,3 +103,32 @@ async def test_of_several_errors_the_one_that_needs_a_person_counts() -> None:
     part = Scripted("b", ExceptionGroup("", [Unavailable(), GapFound()]))
     await stopped_after(0.1, [part])
     assert part.hop.state == "stopped"
+
+
+async def test_a_job_that_goes_is_stopped_and_one_that_changes_is_made_anew() -> None:
+    gone: list[str] = []
+    made = [Scripted("a"), Scripted("b"), Scripted("b")]
+    async with run.Crew(1.0, lambda hop: gone.append(hop.to)) as crew:
+        parts = iter(made[1:])
+        jobs = {"a": run.Job(0, 1, lambda: made[0]), "b": run.Job(1, 1, lambda: next(parts))}
+        assert await crew.assign(jobs) == ["a", "b"]
+        assert await crew.assign(jobs) == [], "nothing changed"
+        await asyncio.sleep(0.02)
+        assert await crew.assign({"b": run.Job(1, 2, lambda: next(parts))}) == ["b"]
+        assert gone == ["a", "b"]
+        assert (made[0].ended, made[1].ended) == (["a"], ["b"]), "drained"
+        await asyncio.sleep(0.02)
+        assert made[2].runs == 1
+
+
+async def test_a_part_that_stopped_is_begun_again_when_asked() -> None:
+    parts = [Scripted("a", GapFound()), Scripted("a")]
+    left = iter(parts)
+    jobs = {"a": run.Job(0, None, lambda: next(left))}
+    async with run.Crew(1.0, lambda hop: None) as crew:
+        await crew.assign(jobs)
+        await asyncio.sleep(0.02)
+        assert await crew.assign(jobs) == []
+        assert await crew.assign(jobs, again=True) == ["a"]
+        await asyncio.sleep(0.02)
+        assert parts[1].hop.state == "running"

@@ -6,10 +6,11 @@ import pytest
 
 from agents.base.stream import Record
 from agents.base.watermark import Watermark
-from agents.kafka.cluster import Cluster
-from agents.kafka.copy import End
-from agents.relay.view import Members, ScopeSieve
+from agents.kafka.ends import End
+from agents.relay.terms import Rule, Terms
+from agents.relay.view import Members, View
 from contracts.envelope import Event, header, headers_of
+from contracts.subjects import CONTRACTS
 
 ORIGIN = "/37/resident.v2"
 
@@ -23,46 +24,46 @@ def record(key: str, scope: str | None, source: str = ORIGIN, offset: int = 0) -
 
 
 @pytest.fixture
-async def sieve(tmp_path: Path) -> ScopeSieve:
-    topic = "resident.v2.to.370102"
-    made = ScopeSieve(Cluster("127.0.0.1:1"), topic, "resident.v2", "370102", tmp_path / "v.sqlite")
+async def view(tmp_path: Path) -> View:
+    rule = Rule(Terms(scope="370102"), CONTRACTS["resident.v2"], to="370102")
+    made = View("resident.v2", rule, tmp_path / "v.sqlite")
     made._members.start(0, "s", -1)
     return made
 
 
-def passed(sieve: ScopeSieve, *records: Record) -> list[str]:
+def passed(view: View, *records: Record) -> list[str]:
     """``+`` for what goes on, ``-`` for a deletion, ``.`` for nothing."""
     verdicts = []
     for entry in records:
-        out = sieve.take(0, entry)
+        out = view.take(0, entry)
         verdicts.append("." if out is None else "-" if out.value is None else "+")
     return verdicts
 
 
-async def test_only_records_of_the_scope_go_in(sieve: ScopeSieve) -> None:
-    verdicts = passed(sieve, record("a", "370102001"), record("b", "370103001"))
+async def test_only_records_of_the_scope_go_in(view: View) -> None:
+    verdicts = passed(view, record("a", "370102001"), record("b", "370103001"))
     assert verdicts == ["+", "."]
 
 
-async def test_a_record_that_moves_away_is_deleted_once(sieve: ScopeSieve) -> None:
+async def test_a_record_that_moves_away_is_deleted_once(view: View) -> None:
     moved = [record("a", "370102001"), record("a", "370103001"), record("a", "370103002")]
-    assert passed(sieve, *moved) == ["+", "-", "."]
+    assert passed(view, *moved) == ["+", "-", "."]
 
 
-async def test_a_record_that_moves_in_and_out_and_in_follows(sieve: ScopeSieve) -> None:
+async def test_a_record_that_moves_in_and_out_and_in_follows(view: View) -> None:
     ways = [record("a", scope) for scope in ("370103001", "370102001", "370103001", "370102002")]
-    assert passed(sieve, *ways) == [".", "+", "-", "+"]
+    assert passed(view, *ways) == [".", "+", "-", "+"]
 
 
 async def test_a_key_that_never_was_in_it_never_appears_even_as_a_deletion(
-    sieve: ScopeSieve,
+    view: View,
 ) -> None:
-    assert passed(sieve, record("b", "370103001"), record("b", None)) == [".", "."]
+    assert passed(view, record("b", "370103001"), record("b", None)) == [".", "."]
 
 
-async def test_a_deletion_does_not_say_where_the_record_went(sieve: ScopeSieve) -> None:
-    passed(sieve, record("a", "370102001"))
-    gone = sieve.take(0, record("a", "370103001"))
+async def test_a_deletion_does_not_say_where_the_record_went(view: View) -> None:
+    passed(view, record("a", "370102001"))
+    gone = view.take(0, record("a", "370103001"))
     assert gone is not None
     headers = list(gone.headers)
     assert b"370103" not in b"".join(value for _, value in headers)
@@ -71,11 +72,11 @@ async def test_a_deletion_does_not_say_where_the_record_went(sieve: ScopeSieve) 
 
 
 async def test_the_deletion_by_a_former_owner_does_not_delete_the_new_owners_record(
-    sieve: ScopeSieve,
+    view: View,
 ) -> None:
     old, new = "/370101/resident.v2", "/370102/resident.v2"
     verdicts = passed(
-        sieve,
+        view,
         record("a", "370102001", old),
         record("a", "370102001", new),
         record("a", None, old),
@@ -125,7 +126,7 @@ def test_members_of_another_life_or_of_later_are_forgotten(
     assert again.source(0, b"a") == b""
 
 
-async def test_an_empty_view_needs_no_reading(sieve: ScopeSieve, tmp_path: Path) -> None:
+def test_an_empty_view_needs_no_reading(tmp_path: Path) -> None:
     members = Members(tmp_path / "n.sqlite")
     mark = Watermark("s", 1, 0, 0, {})
     assert members.start(0, mark.stream, End(mark, 0, set(), 0).offset) == 0

@@ -1,7 +1,7 @@
 """The window over HTTP: answers with their completeness, and errors that say what was expected."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class Scripted:
     async def read(self) -> list[Slice]:
         return [await self.slices.get()]
 
+    def grown(self, counts: Mapping[str, int]) -> bool:
+        return False
+
 
 class Window:
     """A gateway over a scripted reader."""
@@ -38,6 +41,7 @@ class Window:
         self.script = Script()
         self.reader = Scripted()
         status = Status("370102", "test")
+        status.planned = True
         store = Store(path)
         feed = Feed(store)
         self.follow = Follow(
@@ -47,8 +51,8 @@ class Window:
             store=store,
             feed=feed,
             sources=lambda: frozenset({TOPIC}),
-            expected=True,
         )
+        status.show(self.follow.hop)
         self.app = window_app("历下区", store, feed, {"resident.v2": self.follow}, status)
         self.stop = asyncio.Event()
         self.client: TestClient[Any, Any] = TestClient(TestServer(self.app))
@@ -69,7 +73,7 @@ class Window:
 async def window(tmp_path: Path) -> AsyncIterator[Window]:
     made = Window(tmp_path / "w.sqlite")
     reading = asyncio.create_task(
-        made.follow.read(made.stop, made.reader, frozenset({TOPIC})), name="follow"
+        made.follow.read(made.stop, made.reader, {TOPIC: 3}), name="follow"
     )
     async with made.client:
         made.script.put("a", value=b'{"name":"one"}')

@@ -1,0 +1,71 @@
+"""What stands at the end of a partition: its last watermark, and what came after it."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from agents.base.stream import Record
+from agents.base.watermark import FENCE, TYPE, Watermark
+from agents.kafka.reader import scan
+from agents.kafka.wire import Connection, Part
+from contracts.envelope import header
+
+#: How far back the first look goes; each further look goes eight times as far.
+_LOOK_BACK = 512
+
+
+class End(msgspec.Struct):
+    """What stands at the end of one partition.
+
+    ``held`` are the ids after ``mark``; ``count`` the events after the *last* watermark, which the
+    next one must include; ``offset`` is that of ``mark``, -1 without one; ``stop`` where the look
+    began, in a copy its writer's own fence; ``stream`` is this life of the partition's, in all of its
+    watermarks, empty when it has none.
+    """
+
+    mark: Watermark | None
+    offset: int
+    held: set[str]
+    count: int
+    stop: int = -1
+    stream: str = ""
+    #: Are offsets missing after ``mark``? Then compaction has been there, and ``held`` is not all.
+    thinned: bool = False
+
+
+async def look_back(
+    connection: Connection,
+    part: Part,
+    first: int,
+    stop: int,
+    enough: Callable[[Watermark], bool] = lambda mark: True,
+) -> End:
+    """Read ``part`` back from offset ``stop`` to the last watermark that is ``enough``.
+
+    ``first`` is the partition's first offset. Raises Unavailable, Corrupt.
+    """
+    step = _LOOK_BACK
+    while True:
+        start = max(first, stop - step)
+        end, following = End(None, -1, set(), 0, stop), start
+        async for record in scan(connection, part, start, stop):
+            end.thinned |= record.offset != following
+            following = record.offset + 1
+            _enter(end, record, enough)
+        if end.mark is not None or start == first:
+            return end
+        step *= 8
+
+
+def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> None:
+    kind = header(record.headers, "ce_type")
+    if kind == TYPE:
+        end.count = 0
+        mark = msgspec.json.decode(record.value or b"", type=Watermark)
+        if enough(mark):
+            end.mark, end.offset, end.stream = mark, record.offset, mark.stream
+            end.held.clear()
+            end.thinned = False
+    elif kind != FENCE:
+        end.count += 1
+        end.held.add((header(record.headers, "ce_id") or b"").decode())

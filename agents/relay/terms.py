@@ -1,0 +1,144 @@
+"""What a grant lets through: which rows, which fields, and how much of each."""
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import cel
+import msgspec
+import structlog
+
+from agents.base.config import Mask
+from agents.base.stream import Record
+from contracts.envelope import header
+from contracts.identifiers import within
+from contracts.model import Contract
+
+log = structlog.get_logger()
+
+#: Scopes whose verdict is remembered.
+_SCOPES = 100_000
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A grant as the view's own watermarks carry it, so that a change of it is noticed.
+
+    ``scope`` is the division rows must lie in, ``where`` a CEL expression over the record's fields,
+    ``fields`` those that are given, ``key`` tells two secrets of ``hash`` masks apart without telling
+    them.
+    """
+
+    scope: str = "0"
+    where: str = ""
+    fields: tuple[str, ...] = ()
+    mask: dict[str, Mask] = {}
+    key: str = ""
+    ended: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Are all fields given as they are?"""
+        return not (self.fields or self.mask)
+
+    @property
+    def everything(self) -> bool:
+        """Is every row given, and whole?"""
+        return self.scope == "0" and not self.where and self.whole and not self.ended
+
+
+def fingerprint(secret: str) -> str:
+    """Tells whether a secret changed, and nothing else of it."""
+    return hmac.digest(secret.encode(), b"levelsync mask fingerprint", "sha256").hex()[:16]
+
+
+class Rule:
+    """``Terms`` made ready: what of each record may be given away."""
+
+    def __init__(self, terms: Terms, contract: Contract, *, to: str, secret: str = "") -> None:
+        self.terms = terms
+        self._names = dict.fromkeys(contract.record.__struct_fields__)
+        self._program = cel.compile(terms.where) if terms.where else None
+        # Keyed by the neighbour too: two of them cannot join their data by the hashes.
+        self._masks = {
+            field: _MASKS.get(kind) or _hashed(f"{secret}\0{to}")
+            for field, kind in terms.mask.items()
+        }
+        self._fields = frozenset(terms.fields)
+        self._verdicts: dict[bytes, bool] = {}
+        self._failed = False
+        self._plain = not (terms.where or terms.fields or terms.mask)
+
+    def given(self, record: Record) -> bytes | None:
+        """The value to give away, None when the record is not to be given at all.
+
+        A record on which the expression fails is not given: better too little than too much.
+        """
+        if record.value is None or self.terms.ended or not self._within(record):
+            return None
+        if self._plain:
+            return record.value
+        kind = header(record.headers, "content-type") or b""
+        form: Any = msgspec.msgpack if b"msgpack" in kind else msgspec.json
+        try:
+            fields = form.decode(record.value)
+        except msgspec.DecodeError as error:
+            self._left_out(error)
+            return None
+        if not isinstance(fields, dict):
+            return None
+        if self._program and not self._true(fields):
+            return None
+        if self.terms.whole:
+            return record.value
+        reduced: bytes = form.encode(self._reduced(fields))
+        return reduced
+
+    def _within(self, record: Record) -> bool:
+        scope = header(record.headers, "ce_scope") or b""
+        verdict = self._verdicts.get(scope)
+        if verdict is None:
+            verdict = within(scope.decode(errors="replace"), self.terms.scope)
+            if len(self._verdicts) < _SCOPES:
+                self._verdicts[scope] = verdict
+        return verdict
+
+    def _true(self, fields: dict[str, Any]) -> bool:
+        assert self._program
+        try:
+            return self._program.execute(self._names | fields) is True
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._left_out(error)
+            return False
+
+    def _left_out(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            log.warning("a grant's rule fails on records; they are left out", error=str(error))
+
+    def _reduced(self, fields: dict[str, Any]) -> dict[str, Any]:
+        kept = {
+            name: value
+            for name, value in fields.items()
+            if not self._fields or name in self._fields
+        }
+        for name, mask in self._masks.items():
+            if kept.get(name) is not None:
+                kept[name] = mask(kept[name])
+        return kept
+
+
+def _last4(value: Any) -> str:
+    text = str(value)
+    return "*" * (len(text) - 4) + text[-4:] if len(text) > 4 else "*" * len(text)
+
+
+def _hashed(key: str) -> Callable[[Any], str]:
+    secret = key.encode()
+    return lambda value: hmac.digest(secret, str(value).encode(), "sha256").hex()[:32]
+
+
+_MASKS: dict[str, Callable[[Any], Any]] = {
+    "last4": _last4,
+    "year": lambda value: str(value)[:4],
+    "null": lambda value: None,
+}
