@@ -14,10 +14,11 @@ ORDER = {
     "agents.relay": {"contracts", "agents.base", "agents.kafka"},
     "agents.window": {"contracts", "agents.base", "agents.kafka"},
     "agents.demo": {"contracts", "agents.base", "agents.kafka"},
-    "agents.cli": {
+    "agents.agent": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
-        "agents.window", "agents.demo",
+        "agents.window",
     },
+    "agents.cli": {"contracts", "agents.base", "agents.kafka", "agents.agent", "agents.demo"},
 }  # fmt: skip
 #: Libraries by the one layer that may know them.
 OUTSIDE = {
@@ -26,7 +27,7 @@ OUTSIDE = {
     "sqlite3": {"agents.relay", "agents.window"},
     "aiohttp": {"agents.base", "agents.window", "agents.demo"},
     "asyncio": set(ORDER) - {"contracts"},
-    "socket": {"agents.demo"},
+    "socket": {"agents.kafka", "agents.demo"},
     "faker": {"agents.demo"},
 }
 #: In these, aiokafka is only the partitioner and an independent client.

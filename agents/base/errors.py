@@ -55,15 +55,18 @@ class Superseded(LevelsyncError):
 class GapFound(LevelsyncError):
     """The count of a watermark does not match what arrived: something is missing."""
 
-    hint = "Nothing was passed on after it. Find out what happened upstream before starting again."
+    hint = (
+        "Nothing was passed on after it. Find out what happened upstream; `levelsync resync NODE.toml"
+        " CONTRACT` then brings this copy in line with what upstream holds now."
+    )
 
 
 class PositionGone(LevelsyncError):
     """The position to resume from no longer exists upstream."""
 
     hint = (
-        "The agent does not jump. Restore the upstream, or delete the copy at this node "
-        "so that it is filled from the beginning."
+        "The agent does not jump. Restore the upstream, or let `levelsync resync NODE.toml CONTRACT`"
+        " bring this copy in line with what upstream holds now."
     )
 
 

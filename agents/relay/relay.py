@@ -47,7 +47,7 @@ _LOOK = 0.5
 class AwayTooLong(LevelsyncError):
     """The copy is so far behind that upstream may have forgotten deletions it never saw."""
 
-    hint = "levelsync resync brings it in line with what upstream holds now."
+    hint = "`levelsync resync NODE.toml CONTRACT` brings it in line with what upstream holds now."
 
 
 class Position(msgspec.Struct):
@@ -152,9 +152,8 @@ class Relay:
             copy = Copy(self._downstream, self._identity, parts)
             try:
                 ends = await copy.open()
-                bounds = await above.ends(
-                    (topic, number) for topic, count in counts.items() for number in range(count)
-                )
+                these = [(topic, n) for topic, count in counts.items() for n in range(count)]
+                bounds = await above.ends(these)
                 self._since = max(position_of(end).since for end in ends.values())
                 if not any(end.mark for end in ends.values()):
                     self._since = self._resync  # it is filled from the top anyway
@@ -162,7 +161,7 @@ class Relay:
                     aligned = await until(stop, self._align(why, above, copy, ends, bounds))
                     if aligned is None:
                         return
-                    ends = aligned
+                    ends, bounds = aligned, await above.ends(these)
                 self.hop.aligned = self._since
                 if self._view:
                     await self._view.open(copy.connection, ends)
@@ -435,7 +434,7 @@ class Relay:
             for partition, lane in lanes.items():
                 if not lane.bound:
                     # A partition upstream does not have yet: as complete as the others.
-                    lane.due = slowest > lane.complete
+                    lane.due |= slowest > lane.complete
                     lane.complete = slowest
                 late = lane.due and now - lane.marked_at >= MARK_SECONDS
                 if late or copy.overdue((self._target.name, partition)):

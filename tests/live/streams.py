@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+from agents.base.run import supervise
 from agents.base.stream import Record, take
 from agents.base.watermark import Continuity, Watermark
 from agents.kafka.cluster import Cluster
@@ -10,6 +11,7 @@ from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
 from agents.kafka.wire import Connection
+from agents.relay.relay import Relay
 from contracts.envelope import Event, header, headers_of
 
 PARTITIONS = 3
@@ -33,14 +35,14 @@ def event(number: int, key: str | None = None, scope: str = "370102001") -> Even
 class Writer:
     """The owner's agent of a topic, reduced to writing what it is told."""
 
-    def __init__(self, cluster: Cluster, topic: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, partitions: int = PARTITIONS) -> None:
         self.topic = topic
-        self.parts = [(topic, partition) for partition in range(PARTITIONS)]
+        self.parts = [(topic, partition) for partition in range(partitions)]
         self.cluster = cluster
         self.copy = Copy(cluster, f"writer-{topic}", self.parts)
 
     async def __aenter__(self) -> "Writer":
-        await ensure(self.cluster, [Topic(self.topic, PARTITIONS, DATA)])
+        await ensure(self.cluster, [Topic(self.topic, len(self.parts), DATA)])
         await self.copy.open()
         return self
 
@@ -51,7 +53,7 @@ class Writer:
         """Write, in the order given within a partition, and draw a watermark in each."""
         last = 0
         for each in events:
-            part = self.parts[sum(each.key.encode()) % PARTITIONS]
+            part = self.parts[sum(each.key.encode()) % len(self.parts)]
             self.copy.add(part, each.key.encode(), each.value, headers_of(each), each.time // 1000)
             last = max(last, each.time)
         if mark:
@@ -60,13 +62,15 @@ class Writer:
         await self.copy.drain()
 
 
-async def read_all(cluster: Cluster, topic: str) -> tuple[list[Record], list[Watermark]]:
+async def read_all(
+    cluster: Cluster, topic: str, partitions: int = PARTITIONS
+) -> tuple[list[Record], list[Watermark]]:
     """Every event and watermark of a topic, its counts verified on the way."""
-    states = {part: Continuity(offset=0, thinned=False) for part in range(PARTITIONS)}
-    left = set(range(PARTITIONS))
+    states = {part: Continuity(offset=0, thinned=False) for part in range(partitions)}
+    left = set(range(partitions))
     events: list[Record] = []
     marks: list[Watermark] = []
-    start = {(topic, part): 0 for part in range(PARTITIONS)}
+    start = {(topic, part): 0 for part in range(partitions)}
     async with (
         asyncio.timeout(20),
         Connection(cluster) as connection,
@@ -83,6 +87,23 @@ async def read_all(cluster: Cluster, topic: str) -> tuple[list[Record], list[Wat
                 if piece.next >= piece.end:
                     left.discard(piece.partition)
     return events, marks
+
+
+class Running:
+    """A hop that runs while the block lasts."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.hop = relay.hop
+        self._relay = relay
+        self._stop = asyncio.Event()
+
+    async def __aenter__(self) -> "Running":
+        self.task = asyncio.create_task(supervise(self._relay, self._stop), name="hop")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(self.task, return_exceptions=True)
 
 
 def ids(records: Iterable[Record]) -> list[str]:

@@ -14,7 +14,6 @@ from agents.base.errors import (
     StreamReplaced,
     Superseded,
 )
-from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.base.watermark import Continuity
 from agents.demo.servers import KafkaServer
@@ -27,7 +26,7 @@ from agents.relay.view import View
 from contracts.envelope import header
 from contracts.subjects import CONTRACTS
 from tests.live.hop import link
-from tests.live.streams import PARTITIONS, Writer, event, ids, read_all, until_true
+from tests.live.streams import PARTITIONS, Running, Writer, event, ids, read_all, until_true
 
 pytestmark = pytest.mark.live
 
@@ -35,23 +34,6 @@ pytestmark = pytest.mark.live
 @pytest.fixture
 def cluster(kafka: KafkaServer) -> Cluster:
     return Cluster(kafka.bootstrap)
-
-
-class Running:
-    """A hop that runs while the block lasts."""
-
-    def __init__(self, relay: Relay) -> None:
-        self.hop = relay.hop
-        self._relay = relay
-        self._stop = asyncio.Event()
-
-    async def __aenter__(self) -> "Running":
-        self.task = asyncio.create_task(supervise(self._relay, self._stop), name="hop")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await asyncio.gather(self.task, return_exceptions=True)
 
 
 async def test_a_link_copies_events_as_they_are_and_says_up_to_when(cluster: Cluster) -> None:
