@@ -1,10 +1,11 @@
 """A wrong node file is refused with file, path, what was expected and what was found."""
 
+import datetime
 from pathlib import Path
 
 import pytest
 
-from agents.base.config import is_below, load
+from agents.base.config import is_below, is_beside, load
 from agents.base.errors import ConfigError
 from agents.demo.servers import node_examples
 
@@ -91,6 +92,18 @@ def test_the_examples_are_right(name: str) -> None:
         ("[node]", "[node", "expected TOML"),
         ('kind = "postgres"', 'kind = "oracle"', "at `source[0].kind`"),
         ("8739", "8600", "Expected an address of its own"),
+        ('purpose = "over', 'scope = "3702"\npurpose = "over', "Expected a division within `370102`, or `0` for every row, got `3702`, at `grant[0].scope`"),
+        ('purpose = "over', 'where = "status =="\npurpose = "over', "Expected a CEL expression, got"),
+        ('purpose = "over', "where = \"state == 'active'\"\npurpose = \"over", "got `state`, at `grant[0].where`"),
+        ('purpose = "over', 'fields = ["nick"]\npurpose = "over', "got `nick`, at `grant[0].fields`"),
+        ('purpose = "over', 'fields = ["name"]\npurpose = "over', "Expected `id_number` too"),
+        ('purpose = "over', 'mask = { id_number = "last4" }\npurpose = "over', "no mask on the field by which records are found"),
+        ('purpose = "over', 'mask = { name = "first3" }\npurpose = "over', "at `grant[0].mask[...]`"),
+        ('purpose = "over', 'mask = { name = "hash" }\npurpose = "over', "Expected [masking] secret"),
+        ('purpose = "over', 'until = "soon"\npurpose = "over', "at `grant[0].until`"),
+        ('purpose = "over-the-counter services"', 'purpose = " "', "Expected what the data is for"),
+        ("[kafka]", '[agent]\nshare = "3/2"\n[kafka]', "Expected a share such as `1/2`, got `3/2`"),
+        ('id = "370102"', 'id = "370102-housing"', "Expected a node above of the same department as `370102-housing`"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -114,3 +127,36 @@ def test_who_is_below_whom() -> None:
     assert not is_below("370102-housing", "3701"), "a department's line is its own"
     assert not is_below("3701", "3701-housing")
     assert not is_below("3702", "3701")
+    assert is_beside("3701-housing", "3701")
+    assert is_beside("3701-housing", "3701-civil")
+    assert not is_beside("3701", "3701")
+    assert not is_beside("370102-housing", "3701-housing")
+
+
+def test_a_grant_holds_to_the_end_of_its_last_day_in_china(tmp_path: Path) -> None:
+    text = GOOD.replace('purpose = "over', 'until = 2027-12-31\npurpose = "over')
+    (grant,) = load(written(tmp_path, text)).grant
+    assert not grant.ended(
+        datetime.datetime(2027, 12, 31, 15, 59, 59, tzinfo=datetime.UTC).timestamp()
+    )
+    assert grant.ended(datetime.datetime(2027, 12, 31, 16, 0, 0, tzinfo=datetime.UTC).timestamp())
+
+
+def test_the_secret_of_masks_never_prints(tmp_path: Path) -> None:
+    text = GOOD.replace('purpose = "over', 'mask = { name = "hash" }\npurpose = "over')
+    config = load(written(tmp_path, text + '\n[masking]\nsecret = "${LICENCE_DSN}"\n'))
+    assert config.masking
+    assert config.masking.secret
+    assert "password" not in repr(config)
+
+
+def test_two_agents_of_a_node_share_its_contracts(tmp_path: Path) -> None:
+    first, second = (
+        load(written(tmp_path, GOOD.replace("[kafka]", f'[agent]\nshare = "{n}/2"\n[kafka]')))
+        for n in (1, 2)
+    )
+    for contract in ("resident.v2", "business_licence.v1"):
+        assert first.takes(contract) != second.takes(contract)
+    assert first.takes("business_licence.v1")
+    assert first.takes("division.v1"), "what is not named is the first one's"
+    assert not second.takes("division.v1")

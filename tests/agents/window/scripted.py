@@ -19,6 +19,7 @@ class Script:
         self.number = 0
         self.count = 0
         self.sequence = 0
+        self.source = "/37/resident.v2"
         self._records: list[Record] = []
 
     def put(self, key: str, scope: str = "370102001", value: bytes | None = b'{"n":1}') -> Event:
@@ -29,7 +30,7 @@ class Script:
             key=key,
             value=value,
             id=f"{self.topic}/{self.sequence}",
-            source="/37/resident.v2",
+            source=self.source,
             type=f"resident.v2.{kind}",
             time=1_700_000_000_000_000 + self.sequence,
             dataschema="resident.v2/2.0",

@@ -167,3 +167,51 @@ def test_after_a_kill_state_feed_and_position_agree(tmp_path: Path) -> None:
         assert [change.seq for change in store.changes_after(0, 10**6)] == list(
             range(1, events + 1)
         )
+
+
+def test_what_is_told_again_changes_nothing_and_what_is_not_told_goes(store: Store) -> None:
+    script, state = Script(), start()
+    events = [script.put(key) for key in "abc"]
+    script.mark()
+    store.apply(CONTRACT, script.slice(), state)
+    seen = store.last
+
+    again, state = Script(), start()
+    store.tell_again(CONTRACT)
+    for each in events[:2]:
+        again.again(each)
+    again.mark()
+    applied = store.apply(CONTRACT, again.slice(), state)
+    assert (applied.changes, applied.repeated, applied.out_of_order) == ([], 0, 0)
+    (gone,) = store.told_again(CONTRACT, [TOPIC])
+    assert (gone.key, gone.value, gone.was) == ("c", None, "370102001")
+    assert gone.sequence > events[2].sequence
+    assert gone.id != events[2].id
+    assert (store.total(CONTRACT), store.last) == (2, seen + 1)
+    again.again(events[0])
+    assert store.apply(CONTRACT, again.slice(), state).repeated == 1, "repeats count once more"
+
+
+def test_the_same_event_by_another_topic_is_no_change(store: Store) -> None:
+    script, state = Script(), start()
+    event = script.put("a")
+    store.apply(CONTRACT, script.slice(), state)
+    other = Script("resident.v2.to.370102")
+    other.again(event)
+    store.tell_again(CONTRACT)
+    assert store.apply(CONTRACT, other.slice(), start()).changes == []
+    assert store.told_again(CONTRACT, [other.topic]) == []
+    assert store.origins(CONTRACT) == {other.topic}, "the former topic's position is forgotten"
+    script.delete("a")
+    assert store.apply(CONTRACT, script.slice(), state).changes == [], "it is the other's by now"
+
+
+def test_sequences_of_two_sources_are_not_compared(store: Store) -> None:
+    script, state = Script(), start()
+    script.sequence = 50
+    script.put("a")
+    script.sequence = 3
+    script.source = "/370102/resident.v2"
+    script.put("a", value=b'{"n":2}')
+    applied = store.apply(CONTRACT, script.slice(), state)
+    assert (len(applied.changes), applied.out_of_order) == (2, 0)
