@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from agents.base.errors import LevelsyncError, PositionGone, StreamReplaced
+from agents.base.errors import LevelsyncError, PositionGone, StreamReplaced, Unavailable
 from agents.base.run import until
 from agents.base.status import Hop
 from agents.base.stream import Record, take
@@ -390,12 +390,14 @@ class Relay:
         if not known.stream or known.offset == last:
             return
         end = await look_back(above, part, first, last)
-        if end.mark and end.mark.stream != known.stream:
+        if end.mark is None:
+            raise Unavailable("Upstream has no watermark yet", topic=part[0], partition=part[1])
+        if end.mark.stream != known.stream:
             raise StreamReplaced(
                 kafka=self._upstream.bootstrap, topic=part[0], partition=part[1],
                 expected=known.stream, found=end.mark.stream,
             )  # fmt: skip
-        if end.mark and known.time and end.mark.time - known.time > AWAY * 1_000_000:
+        if known.time and end.mark.time - known.time > AWAY * 1_000_000:
             raise AwayTooLong(
                 topic=part[0], partition=part[1],
                 days=round((end.mark.time - known.time) / 86_400e6, 1),
