@@ -220,12 +220,12 @@ async def test_a_topic_deleted_and_made_again_stops_the_link_before_anything_of_
         async with Running(relay) as running:
             await until_true(lambda: running.hop.state == "retrying")
             assert "no watermark yet" in (running.hop.error or "")
-            await writer.write([event(1299)])
+            await writer.write([event(1300, "key-0")])
             await until_true(lambda: running.hop.state == "stopped")
         assert "another one" in (relay.hop.error or "")
         assert "resync" in (relay.hop.error or "")
         assert ids((await read_all(cluster, target))[0]) == ids(before)
-        await settle(link(cluster, topic, target, state=tmp_path, resync=5), event(1299).time)
+        await settle(link(cluster, topic, target, state=tmp_path, resync=5), event(1300).time)
     found = await state(cluster, target)
     assert found == await state(cluster, topic)
     assert len(found) == 30, "what the new topic does not have is deleted"
