@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agents.base.config import load
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", ".ci/run"]
 
@@ -70,6 +72,19 @@ def test_the_readme_begins_with_the_two_commands(name: str) -> None:
     assert first
     commands = [line.partition("#")[0].strip() for line in first[1].strip().splitlines()]
     assert commands == ["deploy/demo", "deploy/test"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_node_file_of_the_readme_is_right(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LICENCE_DSN", "host=127.0.0.1")
+    monkeypatch.setenv("MASKING_SECRET", "s3cret")
+    node, grant = re.findall(r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
+    file = tmp_path / "node.toml"
+    file.write_text(node + grant.replace('"370102"', '"370102001"'), encoding="utf-8")
+    (given,) = load(file).grant
+    assert given.mask == {"phone": "last4", "name": "hash"}
 
 
 def test_links_within_the_readmes_lead_somewhere() -> None:

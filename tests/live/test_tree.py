@@ -221,6 +221,33 @@ async def test_a_second_agent_of_a_node_takes_over_and_the_first_ends_with_a_cle
     assert code
 
 
+async def test_two_agents_of_a_node_share_its_contracts(tree: Tree) -> None:
+    first = tree.agents["370202"]
+    text = first.node_file.read_text(encoding="utf-8")
+    first.node_file.write_text(text.replace("[agent]", '[agent]\nshare = "1/2"'), encoding="utf-8")
+
+    async def links(node: str) -> set[str]:
+        said = await asyncio.to_thread(levelsync, "status", tree.agents[node].node_file, "--json")
+        return {hop["contract"] for hop in json.loads(said)["hops"] if hop["hop"] == "link"}
+
+    async with asyncio.timeout(10):
+        while await links("370202") != {"business_licence.v1"}:
+            await asyncio.sleep(0.2)
+    second = tree.start("370202", twin="-second", share="2/2")
+    await second.ready()
+    assert await links("370202-second") == {"division.v1"}
+    await tree.write(
+        "37-civil", "UPDATE civil.division SET name = '两个代理' WHERE code = '370202004'"
+    )
+    async with asyncio.timeout(15):
+        while (found := await tree.records("370202", "division.v1")) is None or found["370202004"][
+            "name"
+        ] != "两个代理":
+            await asyncio.sleep(0.05)
+    assert first.alive
+    assert second.alive
+
+
 async def test_every_agent_is_healthy_at_the_end(tree: Tree) -> None:
     for node in NODES:
         if node != "3701":

@@ -144,13 +144,17 @@ class Tree:
             )
         return "\n\n".join(parts) + "\n"
 
-    def start(self, node: str, *, twin: str = "") -> AgentProcess:
-        """Start the agent of ``node``; a ``twin`` is another one for the same node."""
+    def start(self, node: str, *, twin: str = "", share: str = "1/1") -> AgentProcess:
+        """Start the agent of ``node``; a ``twin`` is another one for the same node, without a window
+        when it has a ``share`` of the contracts only."""
         file = self.folder / f"{node}{twin}.toml"
         text = self.text(node)
         if twin:
             text = text.replace(f"state-{node}", f"state-{node}{twin}")
-            text = text.replace(f":{self.windows[node]}", f":{free_ports(1)[0]}")
+            window = f'[window]\nlisten = "127.0.0.1:{self.windows[node]}"'
+            other = window.replace(str(self.windows[node]), str(free_ports(1)[0]))
+            text = text.replace(window, other if share == "1/1" else "")
+            text = text.replace("[agent]", f'[agent]\nshare = "{share}"')
         file.write_text(text, encoding="utf-8")
         listen = text.partition('listen = "')[2].partition('"')[0]
         env = {"DSN": self.postgres.dsn(f"tree_{node.replace('-', '_')}")}
