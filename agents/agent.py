@@ -15,7 +15,7 @@ from agents.base.config import Grant, NodeFile, PostgresTable, load, scope_of
 from agents.base.errors import ConfigError, LevelsyncError
 from agents.base.freshness import watch_freshness
 from agents.base.health import health_app, listening
-from agents.base.run import Crew, Job, Part, until
+from agents.base.run import Crew, Job, Part, collect_rarely, until
 from agents.base.status import Hop, Status
 from agents.capture.intake import Intake
 from agents.capture.postgres import PostgresSource
@@ -46,6 +46,7 @@ CAPTURE, VIEW, LINK, WINDOW = range(4)
 
 async def serve(path: Path, config: NodeFile) -> None:
     """Be the agent of the node file at ``path`` until SIGTERM. Raises LevelsyncError."""
+    collect_rarely()
     try:
         await Agent(path, config).run()
     except* LevelsyncError as group:

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agents.base.run import supervise
+from agents.base.run import collect_rarely, supervise
 from agents.base.status import Hop
 from agents.kafka.cluster import Cluster
 from agents.kafka.topics import DATA, Topic
@@ -30,5 +30,6 @@ def link(
 
 
 if __name__ == "__main__":
+    collect_rarely()
     bootstrap, upstream, target = sys.argv[1:]
     asyncio.run(supervise(link(Cluster(bootstrap), upstream, target), asyncio.Event()))
