@@ -45,6 +45,13 @@ class Unavailable(LevelsyncError):
     hint = "The agent tries again by itself; if this lasts, start the server or mend the line."
 
 
+class Refused(LevelsyncError):
+    """Kafka refuses a batch because of a record in it."""
+
+    policy = Policy.RETRY
+    hint = "The agent looks into every batch for a while, and keeps that record as a dead letter."
+
+
 class Superseded(LevelsyncError):
     """Another agent of this node has taken over."""
 

@@ -18,7 +18,7 @@ from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
-from agents.kafka.wire import Connection, FencedProducer, Part
+from agents.kafka.wire import Connection, FencedProducer, Limits, Part
 from contracts.envelope import Header
 
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))
@@ -39,9 +39,23 @@ WORTH_RECORDS = 24
 WORTH_RATE = 20_000
 
 
-class TooLarge(LevelsyncError):
+class Unfit(LevelsyncError):
+    """A record can never be in this topic; ``rule`` is the short name of why."""
+
+    rule = "unfit"
+
+
+class NoKey(Unfit):
+    """A record has no key, and the topic is compacted by key."""
+
+    rule = "no-key"
+    hint = "Have it written with a key."
+
+
+class TooLarge(Unfit):
     """A record is larger than the topic takes."""
 
+    rule = "too-large"
     hint = (
         "Raise max.message.bytes of the topic and of its broker, or have the record made smaller."
     )
@@ -53,8 +67,7 @@ class _Lane(msgspec.Struct):
     stream: str
     number: int
     count: int
-    #: The largest batch the topic takes, in bytes.
-    largest: int
+    limits: Limits
     builder: Builder | None = None
     full: list[Batch] = []
 
@@ -87,7 +100,7 @@ class Copy:
             bounds = await self.connection.ends(self.parts)
             self._bounds = {part: (bounds[part][0], fences[part]) for part in self.parts}
             ends = {part: await self.look_back(part, lambda mark: True) for part in self.parts}
-            largest = await self.connection.largest(topic for topic, _ in self.parts)
+            limits = await self.connection.limits(topic for topic, _ in self.parts)
         except BaseException:
             await self.close()
             raise
@@ -98,7 +111,7 @@ class Copy:
                 stream=end.stream,
                 number=mark.number if mark else 0,
                 count=end.count,
-                largest=largest[part[0]],
+                limits=limits[part[0]],
             )
         return ends
 
@@ -134,9 +147,11 @@ class Copy:
     ) -> None:
         """Put an event at the end of ``part``, in memory until :meth:`flush` or :meth:`mark`.
 
-        Raises TooLarge, and the event is not in it.
+        Raises TooLarge or NoKey, and the event is not in it.
         """
         lane = self._lanes[part]
+        if key is None and lane.limits.keyed:
+            raise NoKey(topic=part[0], partition=part[1])
         builder = lane.builder
         if builder is not None and builder.codec == codec:
             if builder.append(key, value, headers, timestamp):
@@ -145,13 +160,18 @@ class Copy:
             lane.seal()
         elif builder is not None:
             lane.seal()
-        if _size(key, value, headers) > lane.largest:
-            raise TooLarge(
-                topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
-                bytes=_size(key, value, headers), largest=lane.largest,
-            )  # fmt: skip
-        lane.builder = Builder(min(BATCH_BYTES, lane.largest), codec)
+        lane.builder = Builder(min(BATCH_BYTES, lane.limits.largest), codec)
         lane.builder.append(key, value, headers, timestamp)
+        if _size(key, value, headers) > lane.limits.largest:
+            # Perhaps it fits when it is compressed.
+            alone = lane.builder.build()
+            lane.builder = None
+            if len(alone.data) > lane.limits.largest:
+                raise TooLarge(
+                    topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
+                    bytes=len(alone.data), largest=lane.limits.largest,
+                )  # fmt: skip
+            lane.full.append(alone)
         lane.count += 1
 
     def worth(self, batch: Batch) -> bool:
@@ -166,7 +186,7 @@ class Copy:
         False when the topic takes none that large: then its records must go one by one.
         """
         lane = self._lanes[part]
-        if len(batch.data) > lane.largest:
+        if len(batch.data) > lane.limits.largest:
             return False
         await self._hand_over(part, lane)
         await self._producer.send(part, batch)
@@ -245,5 +265,5 @@ def _size(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> 
         + 40
         + len(key or b"")
         + len(value or b"")
-        + sum(10 + len(name.encode()) + len(content) for name, content in headers)
+        + sum(10 + len(name.encode()) + len(content or b"") for name, content in headers)
     )

@@ -83,7 +83,11 @@ class TopicReader:
         return any(self._connection.partitions(topic) > count for topic, count in counts.items())
 
     def _ask(self, node: int) -> None:
-        wanted = {part: self._next[part] for part in self._leaders[node]}
+        # What stands first in a request is filled first: take turns, or a batch larger than a
+        # partition's share waits behind another's backlog.
+        parts = self._leaders[node]
+        parts.append(parts.pop(0))
+        wanted = {part: self._next[part] for part in parts}
         self._under_way[node] = asyncio.create_task(
             self._connection.fetch(node, wanted), name=f"fetch-{node}"
         )

@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiokafka.conn
 import aiokafka.errors as kafka_errors
@@ -26,7 +26,7 @@ from aiokafka.protocol.produce import ProduceRequest_v8
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
-from agents.base.errors import PositionGone, Unavailable
+from agents.base.errors import PositionGone, Refused, Unavailable
 from agents.kafka.batches import Batch, Sealed, sealed
 from agents.kafka.cluster import Cluster, failures
 
@@ -62,6 +62,8 @@ _DATA = ConnectionGroup.COORDINATION
 _READ_COMMITTED = 1
 _LATEST, _EARLIEST = -1, -2
 _TOPIC_RESOURCE = 2
+#: Not known to aiokafka: a record the topic cannot take, such as one without a key when it is compacted.
+_INVALID_RECORD = 87
 #: The answers of brokers that are about to know.
 _SOON = (
     kafka_errors.CoordinatorNotAvailableError,
@@ -80,6 +82,13 @@ class Answer(msgspec.Struct):
     buffer: memoryview
     end: int
     aborted: list[tuple[int, int]]
+
+
+class Limits(NamedTuple):
+    """What a topic takes: the largest batch in bytes, and whether every record needs a key."""
+
+    largest: int
+    keyed: bool
 
 
 class Connection:
@@ -165,21 +174,27 @@ class Connection:
                 await client.force_metadata_update()
         raise Unavailable("A partition has no leader", partition=missing)
 
-    async def largest(self, topics: Iterable[str]) -> dict[str, int]:
-        """The largest batch each topic takes, in bytes."""
+    async def limits(self, topics: Iterable[str]) -> dict[str, Limits]:
+        """What each topic takes."""
         names = sorted(set(topics))
-        found = dict.fromkeys(names, DEFAULT_LARGEST)
+        found = dict.fromkeys(names, Limits(DEFAULT_LARGEST, keyed=False))
         with failures(self.cluster, topics=names):
             async with asyncio.timeout(OPEN_S):
                 answer = await self._open.send(
                     self._open.get_random_node(),
                     DescribeConfigsRequest(
-                        [(_TOPIC_RESOURCE, name, ["max.message.bytes"]) for name in names]
+                        [
+                            (_TOPIC_RESOURCE, name, ["max.message.bytes", "cleanup.policy"])
+                            for name in names
+                        ]
                     ),
                 )
         for code, _, _, name, entries, *_ in answer.resources:
             if not code and entries:
-                found[name] = int(entries[0][1])
+                values = {entry[0]: entry[1] for entry in entries}
+                found[name] = Limits(
+                    int(values["max.message.bytes"]), keyed="compact" in values["cleanup.policy"]
+                )
         return found
 
     async def fetch(
@@ -548,6 +563,8 @@ def _moved(connection: Any) -> int:
 
 
 def _raise(code: int) -> None:
+    if code == _INVALID_RECORD:
+        raise Refused
     if code:
         raise kafka_errors.for_code(code)
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from agents.base.errors import LevelsyncError, PositionGone, StreamReplaced, Unavailable
+from agents.base.errors import LevelsyncError, PositionGone, Refused, StreamReplaced, Unavailable
 from agents.base.run import until
 from agents.base.status import Hop
 from agents.base.stream import Record, take
 from agents.base.watermark import Continuity, Watermark
 from agents.kafka.batches import Batch
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, TooLarge
+from agents.kafka.copy import Copy, Unfit
 from agents.kafka.ends import End, look_back
 from agents.kafka.letters import bury
 from agents.kafka.reader import Stretch, TopicReader
@@ -40,6 +40,8 @@ MARK_SECONDS = 0.5
 #: Brokers forget that a key was deleted after ``delete.retention.ms``, 7 days: a copy that is further
 #: behind than this, in seconds, may have missed it.
 AWAY = 6 * 24 * 3600
+#: Seconds for which every batch is opened after brokers have refused one.
+WARY = 60.0
 #: Seconds between two looks whether upstream is complete enough to bring the copy in line with it.
 _LOOK = 0.5
 
@@ -139,9 +141,18 @@ class Relay:
         #: What every watermark says beside the position.
         self._terms: Terms | None = None
         self._since = 0
+        #: Until then every batch is opened: brokers have refused one for a record in it.
+        self._wary_until = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
+        try:
+            await self._run(stop)
+        except Refused:
+            self._wary_until = time.monotonic() + WARY
+            raise
+
+    async def _run(self, stop: asyncio.Event) -> None:
         topics = await until(stop, self._upstream_topics())
         if topics is None:
             return
@@ -270,7 +281,7 @@ class Relay:
                 part = (self._target.name, number)
                 try:
                     copy.add(part, record.key, value, headers, record.timestamp)
-                except TooLarge as error:
+                except Unfit as error:
                     await self._refuse(record, number, topic, error)
                 told += 1
                 if told % 500 == 0:
@@ -459,6 +470,7 @@ class Relay:
             unopened = (
                 self._view is None
                 and not lane.held
+                and time.monotonic() >= self._wary_until
                 and batch.count > 1
                 and batch.whole
                 and batch.base >= stretch.start
@@ -498,7 +510,7 @@ class Relay:
                         batch.codec,
                     )
                     self.hop.events += 1
-                except TooLarge as error:
+                except Unfit as error:
                     await self._refuse(record, stretch.partition, stretch.topic, error)
             elif kind is not False:
                 lane.due = True
@@ -506,14 +518,14 @@ class Relay:
                 if len(lane.upstream) == 1:
                     await self._mark(stretch.partition, lane, copy)
 
-    async def _refuse(self, record: Record, partition: int, topic: str, error: TooLarge) -> None:
+    async def _refuse(self, record: Record, partition: int, topic: str, error: Unfit) -> None:
         """What can never be in the copy is kept with its reason, before any watermark is above it."""
         await bury(
             self._here,
             self._target,
             partition,
             record,
-            rule="too-large",
+            rule=error.rule,
             message=f"{error} It lies in {topic}, partition {partition}, "
             f"offset {record.offset}, of Kafka at {self._upstream.bootstrap}.",
         )

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from agents.base.run import collect_rarely, supervise
@@ -14,15 +15,21 @@ from tests.live.streams import PARTITIONS
 
 
 def link(
-    cluster: Cluster, upstream: str, target: str, *, resync: int = 0, state: Path | None = None
+    cluster: Cluster,
+    upstream: str,
+    target: str,
+    *,
+    config: Mapping[str, str] | None = None,
+    resync: int = 0,
+    state: Path | None = None,
 ) -> Relay:
-    """A link on one cluster from topic to topic."""
+    """A link on one cluster from topic to topic; ``config`` are settings of the target's own."""
     return Relay(
         Hop("link", "resident.v2", upstream, target),
         upstream=cluster,
         downstream=cluster,
         sources=lambda: frozenset({upstream}),
-        target=Topic(target, PARTITIONS, DATA),
+        target=Topic(target, PARTITIONS, {**DATA, **(config or {})}),
         identity=f"link-{target}",
         state=state or Path(tempfile.gettempdir()) / "levelsync-test-links",
         resync=resync,
