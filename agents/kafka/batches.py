@@ -6,7 +6,6 @@ computed anew but moved along with the header's change: whatever was damaged on 
 visible to whoever gets it.
 """
 
-import functools
 import itertools
 import mmap
 import struct
@@ -21,6 +20,7 @@ from aiokafka.record.util import calc_crc32c
 
 from agents.base.errors import Corrupt
 from agents.base.stream import Record
+from agents.kafka.crc import carried
 from contracts.envelope import Header
 
 #: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, base timestamp,
@@ -244,7 +244,7 @@ def sealed(batch: Batch, producer: int, epoch: int, sequence: int) -> Sealed:
         batch.count,
     )
     change = calc_crc32c(bytes(data[_CHECKED:HEADER_BYTES])) ^ calc_crc32c(tail)
-    crc = batch.crc ^ _moved(change, len(data) - HEADER_BYTES)
+    crc = batch.crc ^ carried(change, len(data) - HEADER_BYTES)
     head = _HEAD.pack(0, len(data) - _UNCOUNTED, -1, 2, crc) + tail
     return Sealed(head, data[HEADER_BYTES:], batch.count)
 
@@ -305,59 +305,3 @@ class Builder:
         head = _HEAD.pack(0, length, -1, 2, calc_crc32c(tail + payload))
         (batch,) = split(head + tail + payload)
         return batch
-
-
-# ---- moving a CRC ------------------------------------------------------------------------------
-#
-# A CRC is linear: two messages of equal length differ in it by the CRC (begun and ended with 0) of
-# their difference. Where they differ in front only, that is the front's difference carried through
-# as many zero bytes as follow, and carrying through 2^n bytes is one multiplication by a constant
-# matrix over GF(2). Four table look-ups apply it to a register.
-
-_POLYNOMIAL = 0x82F63B78
-
-
-_Tables = tuple[tuple[int, ...], ...]
-
-
-@functools.cache
-def _zeros(power: int) -> _Tables:
-    """Four tables that carry a register through 2^``power`` zero bytes."""
-    if power == 0:
-        columns = []
-        for bit in range(32):
-            register = 1 << bit
-            for _ in range(8):
-                register = (register >> 1) ^ (_POLYNOMIAL if register & 1 else 0)
-            columns.append(register)
-    else:
-        half = _zeros(power - 1)
-        columns = [_apply(half, _apply(half, 1 << bit)) for bit in range(32)]
-    tables = []
-    for byte in range(4):
-        table = [0]
-        for bit in range(8):
-            table += [entry ^ columns[8 * byte + bit] for entry in table]
-        tables.append(tuple(table))
-    return tuple(tables)
-
-
-def _apply(tables: _Tables, register: int) -> int:
-    first, second, third, fourth = tables
-    return (
-        first[register & 0xFF]
-        ^ second[register >> 8 & 0xFF]
-        ^ third[register >> 16 & 0xFF]
-        ^ fourth[register >> 24]
-    )
-
-
-def _moved(register: int, zeros: int) -> int:
-    """``register`` after ``zeros`` more zero bytes."""
-    power = 0
-    while zeros:
-        if zeros & 1:
-            register = _apply(_zeros(power), register)
-        zeros >>= 1
-        power += 1
-    return register
