@@ -15,8 +15,9 @@ from agents.base.status import Hop
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: Seconds between attempts: grows from the first to the last while the world is away.
-BACKOFF = (0.2, 3.0)
+#: Seconds between attempts: grows from the first to the last while the world is away. The last is short:
+#: on a line of 300 ms there and back opening takes another 3 s, and 5 s are promised.
+BACKOFF = (0.2, 1.5)
 #: An attempt that ran this long was a success; the next failure starts again at the first wait.
 SETTLED = 10.0
 

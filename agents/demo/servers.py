@@ -171,12 +171,22 @@ class Server:
 
 
 class KafkaServer(Server):
-    """One broker in KRaft mode. Starting again keeps its data."""
+    """One broker in KRaft mode. Starting again keeps its data.
 
-    def __init__(self, folder: Path, port: int, name: str = "kafka") -> None:
+    ``settings`` are added to the broker's own, or take their place.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        name: str = "kafka",
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(name, folder)
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
+        self._settings = dict(settings or {})
 
     async def start(self) -> None:
         """Format on the first start, and wait until it answers. Raises NotStarted, NotInstalled."""
@@ -187,7 +197,8 @@ class KafkaServer(Server):
         if not data.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             (controller,) = free_ports(1)
-            settings.write_text(_kafka_settings(self.port, controller, data))
+            wanted = _kafka_settings(self.port, controller, data) | self._settings
+            settings.write_text("".join(f"{name}={value}\n" for name, value in wanted.items()))
             tool = await asyncio.create_subprocess_exec(
                 *_JAVA, "-cp", classes, "kafka.tools.StorageTool",
                 "format", "-t", "levelsync-demo-cluster", "-c", str(settings),
@@ -210,8 +221,8 @@ class KafkaServer(Server):
         return False
 
 
-def _kafka_settings(port: int, controller: int, data: Path) -> str:
-    settings = {
+def _kafka_settings(port: int, controller: int, data: Path) -> dict[str, object]:
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
@@ -236,7 +247,6 @@ def _kafka_settings(port: int, controller: int, data: Path) -> str:
         "broker.session.timeout.ms": 1000,
         "broker.heartbeat.interval.ms": 250,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 class PostgresServer(Server):

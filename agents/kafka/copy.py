@@ -6,6 +6,7 @@ watermark. That watermark names the upstream position to resume from; the ids th
 told again by upstream and must be left out.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -79,13 +80,23 @@ class _Lane(msgspec.Struct):
 
 
 class Copy:
-    """The one writer of ``parts``. Not for use after an error: close it and open another."""
+    """The one writer of ``parts``. Not for use after an error: close it and open another.
 
-    def __init__(self, cluster: Cluster, identity: str, parts: Iterable[Part]) -> None:
+    An open ``connection`` is used and left open; without one the copy has its own.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        identity: str,
+        parts: Iterable[Part],
+        connection: Connection | None = None,
+    ) -> None:
         self.cluster = cluster
         self.parts = list(parts)
         #: To the copy's cluster, for other questions about it.
-        self.connection = Connection(cluster)
+        self.connection = connection or Connection(cluster)
+        self._owns_connection = connection is None
         self._producer = FencedProducer(self.connection, identity)
         self._lanes: dict[Part, _Lane] = {}
         self._bounds: dict[Part, tuple[int, int]] = {}
@@ -94,13 +105,17 @@ class Copy:
     async def open(self) -> dict[Part, End]:
         """Take over, and say where each partition ends. Raises Unavailable, NotAllowed."""
         try:
-            await self.connection.__aenter__()
+            if self._owns_connection:
+                await self.connection.__aenter__()
             await self._producer.start(self.parts)
             fences = await self._fence()
             bounds = await self.connection.ends(self.parts)
             self._bounds = {part: (bounds[part][0], fences[part]) for part in self.parts}
-            ends = {part: await self.look_back(part, lambda mark: True) for part in self.parts}
-            limits = await self.connection.limits(topic for topic, _ in self.parts)
+            limits, looks = await asyncio.gather(
+                self.connection.limits(topic for topic, _ in self.parts),
+                asyncio.gather(*(self.look_back(part, lambda mark: True) for part in self.parts)),
+            )
+            ends = dict(zip(self.parts, looks, strict=True))
         except BaseException:
             await self.close()
             raise
@@ -248,7 +263,8 @@ class Copy:
     async def close(self) -> None:
         """Let go; what was not drained is told again after the next open."""
         await self._producer.close()
-        await self.connection.close()
+        if self._owns_connection:
+            await self.connection.close()
 
 
 def _single(key: bytes, value: bytes, headers: Sequence[Header]) -> Batch:

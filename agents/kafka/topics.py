@@ -103,18 +103,26 @@ def all_dead(topics: Iterable[str], contracts: Iterable[str] | None = None) -> l
 
 
 async def ensure(
-    cluster: Cluster, wanted: Iterable[Topic], *, grow: bool = False
+    cluster: Cluster,
+    wanted: Iterable[Topic],
+    *,
+    grow: bool = False,
+    connection: Connection | None = None,
 ) -> dict[str, int]:
     """Make the topics that are missing; the answer is how many partitions each has.
 
     With ``grow`` one that has too few is given more: only for topics whose partitions somebody else
-    numbers, since keys move otherwise. More than wanted are no harm: receivers grow first.
+    numbers, since keys move otherwise. More than wanted are no harm: receivers grow first. An open
+    ``connection`` spares making one to ask.
 
     Raises WrongPartitions, NotAllowed, Unavailable.
     """
     wanted = list(wanted)
-    async with Connection(cluster) as connection:
+    if connection:
         there = await connection.topics()
+    else:
+        async with Connection(cluster) as asked:
+            there = await asked.topics()
     found = {topic.name: max(topic.partitions, there.get(topic.name, 0)) for topic in wanted}
     missing = [topic for topic in wanted if topic.name not in there]
     short = [

@@ -12,7 +12,7 @@ import io
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import aiokafka.conn
@@ -21,10 +21,11 @@ import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.fetch import FetchRequest_v11
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
 from aiokafka.protocol.transaction import InitProducerIdRequest
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import BrokerMetadata, TopicPartition
 
 from agents.base.errors import PositionGone, Refused, Unavailable
 from agents.kafka.batches import Batch, Sealed, sealed
@@ -59,6 +60,8 @@ DEFAULT_LARGEST = 1_048_588
 
 #: Data has a connection of its own, so that small questions do not wait behind a long poll.
 _DATA = ConnectionGroup.COORDINATION
+#: What a broker is called until it has said its number.
+_ANY = -1
 _READ_COMMITTED = 1
 _LATEST, _EARLIEST = -1, -2
 _TOPIC_RESOURCE = 2
@@ -99,7 +102,7 @@ class Connection:
         self._client: AIOKafkaClient | None = None
 
     async def __aenter__(self) -> "Connection":
-        self._client = AIOKafkaClient(
+        self._client = _Client(
             bootstrap_servers=self.cluster.bootstrap,
             client_id=self.cluster.client,
             request_timeout_ms=ANSWER_MS,
@@ -137,20 +140,32 @@ class Connection:
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, tuple[int, int]]:
         """First offset, and offset after the last record, of each partition."""
-        found: dict[Part, list[int]] = {part: [] for part in parts}
         with failures(self.cluster):
             async with asyncio.timeout(OPEN_S):
-                for when in (_EARLIEST, _LATEST):
-                    for node, mine in (await self.leaders(found)).items():
-                        request = OffsetRequest(
-                            -1, _READ_COMMITTED, _by_topic((part, (part[1], when)) for part in mine)
-                        )
-                        answer = await self._open.send(node, request)
-                        for topic, partitions in answer.topics:
-                            for partition, code, *_, offset in partitions:
-                                _raise(code)
-                                found[topic, partition].append(offset)
-        return {part: (offsets[0], offsets[1]) for part, offsets in found.items()}
+                leaders = await self.leaders(parts)
+                # All at once: on a long line each answer in turn would be felt.
+                firsts, ends = await asyncio.gather(
+                    self._offsets(leaders, _EARLIEST), self._offsets(leaders, _LATEST)
+                )
+        return {part: (first, ends[part]) for part, first in firsts.items()}
+
+    async def _offsets(self, leaders: Mapping[int, list[Part]], when: int) -> dict[Part, int]:
+        found = {}
+        requests = [
+            self._open.send(
+                node,
+                OffsetRequest(
+                    -1, _READ_COMMITTED, _by_topic((part, (part[1], when)) for part in mine)
+                ),
+            )
+            for node, mine in leaders.items()
+        ]
+        for answer in await asyncio.gather(*requests):
+            for topic, partitions in answer.topics:
+                for partition, code, *_, offset in partitions:
+                    _raise(code)
+                    found[topic, partition] = offset
+        return found
 
     async def leaders(self, parts: Iterable[Part]) -> dict[int, list[Part]]:
         """The partitions by the broker to ask. Raises Unavailable while one has no leader."""
@@ -158,7 +173,8 @@ class Connection:
         parts = list(parts)
         missing: Part | None = None
         with failures(self.cluster):
-            await client.set_topics({topic for topic, _ in parts})
+            async with asyncio.timeout(OPEN_S):
+                await client.set_topics({topic for topic, _ in parts})
             for attempt in range(5):
                 by_node: dict[int, list[Part]] = {}
                 missing = None
@@ -205,7 +221,7 @@ class Connection:
         Raises PositionGone when an offset is not there any more, Unavailable, NotAllowed.
         """
         with failures(self.cluster, topics=sorted({topic for topic, _ in wanted})):
-            response = await self._patiently(self._data(node, _Fetch(wanted, wait_ms)))
+            response = await self._patiently(node, self._data(node, _Fetch(wanted, wait_ms)))
             _raise(response.code)
             answers = []
             for code, answer in response.answers:
@@ -256,12 +272,15 @@ class Connection:
     async def reach(self, nodes: Iterable[int]) -> None:
         """Open the data connections to these brokers."""
         with failures(self.cluster):
-            for node in nodes:
-                await self._data_connection(node)
+            await asyncio.gather(*(self._data_connection(node) for node in nodes))
 
-    def moved(self) -> int:
-        """Bytes that went over the data connections in either direction, as the system counts."""
-        return sum(_moved(connection) for _, connection in self._data_connections())
+    def moved(self, node: int) -> int:
+        """Bytes that went over the data connection to a broker either way, as the system counts.
+
+        Each broker for itself: one that answers must not hide one that does not.
+        """
+        connection = self._open._conns.get((node, _DATA))
+        return _moved(connection) if connection else 0
 
     async def _data(self, node: int, request: Any) -> Any:
         connection = await self._data_connection(node)
@@ -275,20 +294,15 @@ class Connection:
         connection._request_timeout = None  # data may take its time, see _patiently
         return connection
 
-    def _data_connections(self) -> Iterator[tuple[int, Any]]:
-        for (node, group), connection in self._open._conns.items():
-            if group == _DATA:
-                yield node, connection
-
-    async def _patiently(self, work: Awaitable[T]) -> T:
+    async def _patiently(self, node: int, work: Awaitable[T]) -> T:
         """Wait for ``work`` as long as its connection moves. Raises Unavailable."""
         task = asyncio.ensure_future(work)
         try:
-            moved = self.moved()
+            moved = self.moved(node)
             while not task.done():
                 await asyncio.wait((task,), timeout=STALL_S)
                 if not task.done():
-                    now = self.moved()
+                    now = self.moved(node)
                     if now == moved:
                         raise stalled(self.cluster)
                     moved = now
@@ -308,6 +322,33 @@ class Connection:
 def stalled(cluster: Cluster, **facts: object) -> Unavailable:
     """The line to ``cluster`` is open and nothing moves on it."""
     return Unavailable(f"Kafka at {cluster.bootstrap} does not answer", **facts)
+
+
+class _Client(AIOKafkaClient):  # type: ignore[misc]
+    """Goes on over the connection on which it met the cluster: a new one costs two round trips."""
+
+    async def bootstrap(self) -> None:
+        """Connect to the first address that answers. Raises KafkaConnectionError."""
+        for host, port, _ in self.hosts:
+            self.cluster._brokers = {_ANY: BrokerMetadata(_ANY, host, port, None)}
+            if not await self.ready(_ANY):
+                continue
+            first = self._conns.pop((_ANY, ConnectionGroup.DEFAULT))
+            try:
+                self.cluster.update_metadata(await first.send(MetadataRequest([])))
+            except (kafka_errors.KafkaError, TimeoutError):
+                first.close()
+                continue
+            for broker in self.cluster.brokers():
+                if (broker.host, broker.port) == (host, port):
+                    self._conns[broker.nodeId, ConnectionGroup.DEFAULT] = first
+                    break
+            else:
+                first.close()
+            if not self.cluster.broker_metadata(_ANY):
+                self._sync_task = asyncio.create_task(self._md_synchronizer(), name="metadata")
+                return
+        raise kafka_errors.KafkaConnectionError(f"No broker answers at {self._bootstrap_servers}")
 
 
 class FencedProducer:
@@ -332,15 +373,17 @@ class FencedProducer:
         self._failure: BaseException | None = None
         self._pumping: asyncio.Handle | None = None
         self._room = asyncio.Event()
-        self._moved = (0.0, -1)
+        #: When each broker's connection was last looked at, and what had moved on it.
+        self._moved: dict[int, tuple[float, int]] = {}
         #: Seconds of the fastest answer so far, the line's own time there and back.
         self.round_trip = float("inf")
 
     async def start(self, parts: Iterable[Part]) -> None:
         """Take over the writing of ``parts``. Raises Unavailable, NotAllowed."""
         leaders = await self._connection.leaders(parts)
-        self._id, self._epoch = await self._connection.writer(self.identity)
-        await self._connection.reach(leaders)
+        (self._id, self._epoch), _ = await asyncio.gather(
+            self._connection.writer(self.identity), self._connection.reach(leaders)
+        )
         for node, mine in leaders.items():
             self._under_way[node] = {}
             for part in mine:
@@ -428,15 +471,13 @@ class FencedProducer:
         if self._failure is not None:
             raise self._failure
         now = time.monotonic()
-        oldest = min(
-            (next(iter(tasks.values())) for tasks in self._under_way.values() if tasks),
-            default=now,
-        )
-        if now - max(oldest, self._moved[0]) > STALL_S:
-            moved = self._connection.moved()
-            if moved == self._moved[1]:
-                raise stalled(self._cluster, writer=self.identity)
-            self._moved = now, moved
+        for node, tasks in self._under_way.items():
+            looked_at, before = self._moved.get(node, (0.0, -1))
+            if tasks and now - max(looked_at, next(iter(tasks.values()))) > STALL_S:
+                moved = self._connection.moved(node)
+                if moved == before:
+                    raise stalled(self._cluster, broker=node, writer=self.identity)
+                self._moved[node] = now, moved
 
     async def flush(self) -> None:
         """Wait until everything queued is answered; raise if anything failed."""

@@ -147,49 +147,54 @@ class Relay:
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
         try:
-            await self._run(stop)
+            async with self._above(stop) as (above, counts):
+                if counts is not None:
+                    async with Connection(self._downstream) as below, self._opened_view():
+                        await self._run(stop, above, counts, below)
         except Refused:
             self._wary_until = time.monotonic() + WARY
             raise
 
-    async def _run(self, stop: asyncio.Event) -> None:
-        topics = await until(stop, self._upstream_topics())
-        if topics is None:
-            return
-        async with Connection(self._upstream) as above, self._opened_view():
-            counts = await self._partitions(above, topics)
-            target = await self._provide(counts)
-            parts = [(target.name, number) for number in range(target.partitions)]
-            copy = Copy(self._downstream, self._identity, parts)
-            try:
-                ends = await copy.open()
-                these = [(topic, n) for topic, count in counts.items() for n in range(count)]
-                bounds = await above.ends(these)
-                self._since = max(position_of(end).since for end in ends.values())
-                if not any(end.mark for end in ends.values()):
-                    self._since = self._resync  # it is filled from the top anyway
-                if why := self._out_of_line(ends, topics):
-                    aligned = await until(stop, self._align(why, above, copy, ends, bounds))
-                    if aligned is None:
-                        return
-                    ends, bounds = aligned, await above.ends(these)
-                self.hop.aligned = self._since
-                if self._view:
-                    await self._view.open(copy.connection, ends)
-                lanes = await self._lanes(above, ends, bounds)
-                if self._ended:
-                    await self._rest(stop)
+    async def _run(
+        self,
+        stop: asyncio.Event,
+        above: Connection,
+        counts: Mapping[str, int],
+        below: Connection,
+    ) -> None:
+        topics = frozenset(counts)
+        target = await self._provide(counts, below)
+        parts = [(target.name, number) for number in range(target.partitions)]
+        copy = Copy(self._downstream, self._identity, parts, below)
+        try:
+            ends = await copy.open()
+            these = [(topic, number) for topic in counts for number in range(counts[topic])]
+            bounds = await above.ends(these)
+            self._since = max(position_of(end).since for end in ends.values())
+            if not any(end.mark for end in ends.values()):
+                self._since = self._resync  # it is filled from the top anyway
+            if why := self._out_of_line(ends, topics):
+                aligned = await until(stop, self._align(why, above, copy, ends, bounds))
+                if aligned is None:
                     return
-                start = {
-                    (topic, partition): following
-                    for partition, lane in lanes.items()
-                    for topic, following in lane.next.items()
-                }
-                async with TopicReader(above, start) as reader:
-                    await self._pump(stop, topics, counts, reader, copy, lanes)
-                await self._finish(copy, lanes)
-            finally:
-                await copy.close()
+                ends, bounds = aligned, await above.ends(these)
+            self.hop.aligned = self._since
+            if self._view:
+                await self._view.open(below, ends)
+            lanes = await self._lanes(above, ends, bounds)
+            if self._ended:
+                await self._rest(stop)
+                return
+            start = {
+                (topic, partition): following
+                for partition, lane in lanes.items()
+                for topic, following in lane.next.items()
+            }
+            async with TopicReader(above, start) as reader:
+                await self._pump(stop, topics, counts, reader, copy, lanes)
+            await self._finish(copy, lanes)
+        finally:
+            await copy.close()
 
     @asynccontextmanager
     async def _opened_view(self) -> AsyncIterator[None]:
@@ -201,34 +206,47 @@ class Relay:
             if self._view:
                 self._view.close()
 
-    async def _upstream_topics(self) -> frozenset[str]:
-        """Wait until there is something to read: it may not have been granted or made yet."""
+    @asynccontextmanager
+    async def _above(
+        self, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[Connection, dict[str, int] | None]]:
+        """A connection to upstream once there is something to read, and the partitions of each topic.
+
+        It may not have been granted or made yet. None instead of the topics when ``stop`` was set.
+        """
         said = False
-        while not self._ended:
-            async with Connection(self._upstream) as connection:
-                for _ in range(20):
-                    topics = self._sources()
-                    if topics and topics <= (await connection.topics()).keys():
-                        return topics
-                    await asyncio.sleep(0.25)
+        while True:
+            async with Connection(self._upstream) as above:
+                counts = await until(stop, self._counts(above))
+                if counts is not None or stop.is_set():
+                    yield above, counts
+                    return
             if not said:
                 said = True
                 log.info(
-                    "waiting for upstream to have it", contract=self.hop.contract,
-                    topic=self.hop.to, kafka=self._upstream.bootstrap, upstream=sorted(topics),
+                    "waiting for upstream to have it", contract=self.hop.contract, topic=self.hop.to,
+                    kafka=self._upstream.bootstrap, upstream=sorted(self._sources()),
                 )  # fmt: skip
-        return frozenset()
 
-    async def _partitions(self, above: Connection, topics: frozenset[str]) -> dict[str, int]:
-        there = await above.topics()
-        return {topic: there[topic] for topic in topics if topic in there}
+    async def _counts(self, above: Connection) -> dict[str, int] | None:
+        """None after a while without: it is a new connection's turn then."""
+        if self._ended:
+            return {}
+        for _ in range(20):
+            topics = self._sources()
+            if topics:
+                there = await above.topics()
+                if topics <= there.keys():
+                    return {topic: there[topic] for topic in topics}
+            await asyncio.sleep(0.25)
+        return None
 
-    async def _provide(self, counts: Mapping[str, int]) -> Topic:
+    async def _provide(self, counts: Mapping[str, int], below: Connection) -> Topic:
         """Make the copy's topic, or give it the partitions upstream has grown to."""
         wanted = msgspec.structs.replace(
             self._target, partitions=max((self._target.partitions, *counts.values()))
         )
-        there = await ensure(self._downstream, [wanted], grow=True)
+        there = await ensure(self._downstream, [wanted], grow=True, connection=below)
         return msgspec.structs.replace(wanted, partitions=there[wanted.name])
 
     def _out_of_line(self, ends: Mapping[Part, End], topics: frozenset[str]) -> str:
@@ -368,6 +386,7 @@ class Relay:
         Raises StreamReplaced, PositionGone, AwayTooLong.
         """
         lanes = {}
+        checks = []
         for (_, number), end in ends.items():
             # A topic that is gone keeps its position: it may come back.
             states = position_of(end).upstream
@@ -377,7 +396,7 @@ class Relay:
                 if state is None:
                     states[part[0]] = Continuity(offset=first, thinned=first > 0)
                 else:
-                    await self._same(above, part, state, first, last)
+                    checks.append(self._same(above, part, state, first, last))
             bound = {topic: last for (topic, _), (_, last) in mine.items()}
             lanes[number] = _Lane(
                 upstream=states,
@@ -387,6 +406,7 @@ class Relay:
                 end=dict(bound),
                 complete=end.mark.time if end.mark else 0,
             )
+        await asyncio.gather(*checks)
         return lanes
 
     async def _same(
