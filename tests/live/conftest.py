@@ -5,13 +5,17 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, Server, free_ports
+from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_ports
+from tests.live.brokers import Behind, Three
+
+_Kind = TypeVar("_Kind", KafkaServer, PostgresServer, Three)
 
 
-def _started(server: KafkaServer | PostgresServer) -> Iterator[Server]:
+def _started(server: _Kind) -> Iterator[_Kind]:
     try:
         asyncio.run(server.start())
     except NotInstalled as error:
@@ -31,13 +35,31 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka(servers: Path) -> Iterator[Server]:
+def kafka(servers: Path) -> Iterator[KafkaServer]:
     """A broker of its own for this run; topics are named after their test."""
     yield from _started(KafkaServer(servers / "kafka", free_ports(1)[0]))
 
 
 @pytest.fixture(scope="session")
-def postgres(servers: Path) -> Iterator[Server]:
+def province(servers: Path) -> Iterator[KafkaServer]:
+    """A broker behind a line, for tests that break lines and brokers."""
+    yield from _started(Behind(servers / "province", "province"))
+
+
+@pytest.fixture(scope="session")
+def county(servers: Path) -> Iterator[KafkaServer]:
+    """The broker at the other end of that line."""
+    yield from _started(Behind(servers / "county", "county"))
+
+
+@pytest.fixture(scope="session")
+def three(servers: Path) -> Iterator[Three]:
+    """Three brokers that are one cluster."""
+    yield from _started(Three(servers))
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL of its own for this run."""
     yield from _started(PostgresServer(servers / "postgres", free_ports(1)[0]))
 
