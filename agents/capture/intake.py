@@ -20,7 +20,7 @@ from agents.kafka.copy import Copy, TooLarge
 from agents.kafka.ends import End
 from agents.kafka.letters import DEAD_LETTER, DeadLetter
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
-from agents.kafka.wire import Part
+from agents.kafka.wire import Claim, Part
 from contracts.check import Rejected, check
 from contracts.envelope import Event, format_time, headers_of
 from contracts.model import Contract
@@ -48,6 +48,7 @@ class Intake:
         self._node = node
         self._make_source = source
         self._origin = f"/{node}/{contract.name}"
+        self._claim = Claim(f"levelsync-{node}-{contract.name}")
         self._round = 0
         self._confirmable: Any = None
 
@@ -59,7 +60,7 @@ class Intake:
         counts = await ensure(self._cluster, topics)
         # Partitions beyond the contract's get no events, but watermarks as all the others.
         parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
-        copy = Copy(self._cluster, f"levelsync-{self._node}-{contract.name}", parts)
+        copy = Copy(self._cluster, self._claim, parts)
         async with self._make_source() as source:
             try:
                 position, held = await self._resume(copy)

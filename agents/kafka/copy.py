@@ -19,7 +19,7 @@ from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
-from agents.kafka.wire import Connection, FencedProducer, Limits, Part
+from agents.kafka.wire import Claim, Connection, FencedProducer, Limits, Part
 from contracts.envelope import Header
 
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))
@@ -82,13 +82,14 @@ class _Lane(msgspec.Struct):
 class Copy:
     """The one writer of ``parts``. Not for use after an error: close it and open another.
 
-    An open ``connection`` is used and left open; without one the copy has its own.
+    An open ``connection`` is used and left open; without one the copy has its own. Whoever opens
+    another with the same ``claim`` notices when somebody else took over meanwhile.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        identity: str,
+        claim: Claim,
         parts: Iterable[Part],
         connection: Connection | None = None,
     ) -> None:
@@ -97,7 +98,7 @@ class Copy:
         #: To the copy's cluster, for other questions about it.
         self.connection = connection or Connection(cluster)
         self._owns_connection = connection is None
-        self._producer = FencedProducer(self.connection, identity)
+        self._producer = FencedProducer(self.connection, claim)
         self._lanes: dict[Part, _Lane] = {}
         self._bounds: dict[Part, tuple[int, int]] = {}
         self._renew_at = time.monotonic() + RENEW_SECONDS

@@ -11,7 +11,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.reader import scan
 from agents.kafka.topics import Topic, all_dead, dead_topic, ensure
-from agents.kafka.wire import Connection
+from agents.kafka.wire import Claim, Connection
 from contracts.envelope import header
 
 DEAD_LETTER = "levelsync.dead-letter"
@@ -49,7 +49,7 @@ async def bury(
         name: (header(record.headers, f"ce_{name}") or b"").decode(errors="replace")
         for name in ("id", "type", "subject", "time", "sequence")
     }
-    copy = Copy(here, f"levelsync-{topic.name}-{partition}", [part])
+    copy = Copy(here, Claim(f"levelsync-{topic.name}-{partition}"), [part])
     try:
         await copy.open()
         told = await copy.look_back(part, lambda mark: False)

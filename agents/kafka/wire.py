@@ -20,11 +20,12 @@ import aiokafka.errors as kafka_errors
 import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.fetch import FetchRequest_v11
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
-from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.protocol.types import CompactString, Int16, Int32, Int64, Schema, TaggedFields
 from aiokafka.structs import BrokerMetadata, TopicPartition
 
 from agents.base.errors import PositionGone, Refused, Unavailable
@@ -236,11 +237,13 @@ class Connection:
                 answers.append(answer)
         return answers
 
-    async def writer(self, identity: str) -> tuple[int, int]:
-        """Producer id and epoch of the newest writer under ``identity``: ours from now on.
+    async def writer(self, claim: "Claim") -> None:
+        """Make ``claim`` the newest writer under its identity.
 
-        From its first write to a partition on, brokers refuse the writer before.
+        From its first write to a partition on, brokers refuse the writer before. Raises Superseded
+        when another one has come after what the claim says.
         """
+        identity = claim.identity
         client = self._open
         with failures(self.cluster, writer=identity):
             async with asyncio.timeout(OPEN_S):
@@ -249,9 +252,12 @@ class Connection:
                         node = await client.coordinator_lookup(
                             CoordinationType.TRANSACTION, identity
                         )
-                        answer = await client.send(node, InitProducerIdRequest(identity, 60_000))
+                        answer = await client.send(
+                            node, _InitProducerId(identity, 60_000, claim.producer, claim.epoch, {})
+                        )
                         _raise(answer.error_code)
-                        return answer.producer_id, answer.producer_epoch
+                        claim.producer, claim.epoch = answer.producer_id, answer.producer_epoch
+                        return
                     except (*_SOON, kafka_errors.NodeNotReadyError):
                         await asyncio.sleep(0.1)
 
@@ -351,6 +357,18 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         raise kafka_errors.KafkaConnectionError(f"No broker answers at {self._bootstrap_servers}")
 
 
+class Claim(msgspec.Struct):
+    """A transactional id, and the writer we last were under it: -1 when we never were.
+
+    Who keeps it over a lost connection takes up its own again, and is told when another has taken
+    over meanwhile; who begins without takes over from whoever there is.
+    """
+
+    identity: str
+    producer: int = -1
+    epoch: int = -1
+
+
 class FencedProducer:
     """The one writer under a transactional id, outside any transaction.
 
@@ -360,11 +378,10 @@ class FencedProducer:
     partition, and the owner starts over from the copy's end.
     """
 
-    def __init__(self, connection: Connection, identity: str) -> None:
-        self.identity = identity
+    def __init__(self, connection: Connection, claim: Claim) -> None:
+        self._claim = claim
         self._connection = connection
         self._cluster = connection.cluster
-        self._id = self._epoch = -1
         self._leader: dict[Part, int] = {}
         self._sequence: dict[Part, int] = {}
         self._waiting: dict[Part, collections.deque[_Waiting]] = {}
@@ -381,9 +398,8 @@ class FencedProducer:
     async def start(self, parts: Iterable[Part]) -> None:
         """Take over the writing of ``parts``. Raises Unavailable, NotAllowed."""
         leaders = await self._connection.leaders(parts)
-        (self._id, self._epoch), _ = await asyncio.gather(
-            self._connection.writer(self.identity), self._connection.reach(leaders)
-        )
+        await asyncio.gather(self._connection.writer(self._claim), self._connection.reach(leaders))
+        self._id, self._epoch = self._claim.producer, self._claim.epoch
         for node, mine in leaders.items():
             self._under_way[node] = {}
             for part in mine:
@@ -476,7 +492,7 @@ class FencedProducer:
             if tasks and now - max(looked_at, next(iter(tasks.values()))) > STALL_S:
                 moved = self._connection.moved(node)
                 if moved == before:
-                    raise stalled(self._cluster, broker=node, writer=self.identity)
+                    raise stalled(self._cluster, broker=node, writer=self._claim.identity)
                 self._moved[node] = now, moved
 
     async def flush(self) -> None:
@@ -492,7 +508,9 @@ class FencedProducer:
 
     async def close(self) -> None:
         """Send nothing more; what is unanswered is left unclaimed."""
-        self._failure = self._failure or Unavailable("The writer is closed", writer=self.identity)
+        self._failure = self._failure or Unavailable(
+            "The writer is closed", writer=self._claim.identity
+        )
         tasks = [task for tasks in self._under_way.values() for task in tasks]
         for task in tasks:
             task.cancel()
@@ -502,6 +520,35 @@ class FencedProducer:
 class _Waiting(msgspec.Struct):
     batch: Batch
     done: Callable[[int], None] | None
+
+
+class _InitProducerIdAnswer(Response):  # type: ignore[misc]
+    API_KEY, API_VERSION = 22, 3
+    SCHEMA = Schema(
+        ("throttle_ms", Int32),
+        ("error_code", Int16),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("tags", TaggedFields),
+    )
+
+
+class _InitProducerId(RequestStruct):  # type: ignore[misc]
+    """Version 3, Kafka 2.5 and newer: may say which writer we were (KIP-360). aiokafka has only 0."""
+
+    API_KEY, API_VERSION, FLEXIBLE_VERSION = 22, 3, True
+    RESPONSE_TYPE = _InitProducerIdAnswer
+    SCHEMA = Schema(
+        ("transactional_id", CompactString("utf-8")),
+        ("transaction_timeout_ms", Int32),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("tags", TaggedFields),
+    )
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_InitProducerId":
+        _speaks(versions, self)
+        return self
 
 
 # ---- the two requests that carry data ----------------------------------------------------------
@@ -586,7 +633,7 @@ class _Produce(ProduceRequest_v8):  # type: ignore[misc]
 def _speaks(versions: Mapping[int, tuple[int, int]], request: Any) -> None:
     least, most = versions.get(request.API_KEY, (0, -1))
     if not least <= request.API_VERSION <= most:
-        raise kafka_errors.IncompatibleBrokerVersion("Expected Kafka 2.4 or newer")
+        raise kafka_errors.IncompatibleBrokerVersion("Expected Kafka 2.5 or newer")
 
 
 def _moved(connection: Any) -> int:

@@ -27,7 +27,7 @@ from agents.kafka.ends import End, look_back
 from agents.kafka.letters import bury
 from agents.kafka.reader import Stretch, TopicReader
 from agents.kafka.topics import Topic, ensure
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Claim, Connection, Part
 from agents.relay.align import Alignment
 from agents.relay.terms import Terms
 from agents.relay.view import Passed, View
@@ -132,7 +132,7 @@ class Relay:
         self._here = here or downstream
         self._sources = sources
         self._target = target
-        self._identity = identity
+        self._claim = Claim(identity)
         self._state = state
         self._make_view = view
         self._view: View | None = None
@@ -165,7 +165,7 @@ class Relay:
         topics = frozenset(counts)
         target = await self._provide(counts, below)
         parts = [(target.name, number) for number in range(target.partitions)]
-        copy = Copy(self._downstream, self._identity, parts, below)
+        copy = Copy(self._downstream, self._claim, parts, below)
         try:
             ends = await copy.open()
             these = [(topic, number) for topic in counts for number in range(counts[topic])]

@@ -17,7 +17,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Claim, Connection, Part
 from contracts.envelope import header
 from tests.live.streams import PARTITIONS
 
@@ -59,7 +59,7 @@ class Source:
     async def tell(self) -> None:
         """Write everything, over failures of the broker."""
         while True:
-            copy = Copy(self.cluster, f"source-{self.topic.name}", self.topic.parts)
+            copy = Copy(self.cluster, Claim(f"source-{self.topic.name}"), self.topic.parts)
             try:
                 await ensure(self.cluster, [self.topic])
                 await self._tell(copy)

@@ -10,7 +10,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.kafka.wire import Connection
+from agents.kafka.wire import Claim, Connection
 from agents.relay.relay import Relay
 from contracts.envelope import Event, header, headers_of
 
@@ -39,7 +39,7 @@ class Writer:
         self.topic = topic
         self.parts = [(topic, partition) for partition in range(partitions)]
         self.cluster = cluster
-        self.copy = Copy(cluster, f"writer-{topic}", self.parts)
+        self.copy = Copy(cluster, Claim(f"writer-{topic}"), self.parts)
 
     async def __aenter__(self) -> "Writer":
         await ensure(self.cluster, [Topic(self.topic, len(self.parts), DATA)])

@@ -21,7 +21,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import WORTH_BYTES
 from agents.kafka.letters import read_letters
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.kafka.wire import Connection, FencedProducer
+from agents.kafka.wire import Claim, Connection, FencedProducer
 from contracts.envelope import headers_of
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Running, event, until_true
@@ -377,18 +377,21 @@ async def test_a_broker_refuses_a_batch_that_was_damaged_on_its_way_here(cluster
         builder.append(b"key-%d" % number, b"value", [], BEGINNING)
     whole = bytes(builder.build().data)
     async with Connection(cluster) as connection:
-        producer, epoch = await connection.writer("damaged")
+        claim = Claim("damaged")
+        await connection.writer(claim)
         (node,) = await connection.leaders([part])
         for at in (HEADER_BYTES + 20, len(whole) - 1):
             damaged = bytearray(whole)
             damaged[at] ^= 1
             (batch,) = split(bytes(damaged))
             with pytest.raises(Corrupt):
-                await connection.produce(node, {part: sealed(batch, producer, epoch, 0)})
+                await connection.produce(
+                    node, {part: sealed(batch, claim.producer, claim.epoch, 0)}
+                )
         (batch,) = split(whole)
-        assert await connection.produce(node, {part: sealed(batch, producer, epoch, 0)}) == {
-            part: 0
-        }
+        assert await connection.produce(
+            node, {part: sealed(batch, claim.producer, claim.epoch, 0)}
+        ) == {part: 0}
 
 
 async def test_sequence_numbers_go_on_at_0_after_the_last_there_is(cluster: Cluster) -> None:
@@ -396,7 +399,7 @@ async def test_sequence_numbers_go_on_at_0_after_the_last_there_is(cluster: Clus
     part = ("wrap", 0)
     await ensure(cluster, [Topic(part[0], 1, DATA)])
     async with Connection(cluster) as connection:
-        writer = FencedProducer(connection, "wrap")
+        writer = FencedProducer(connection, Claim("wrap"))
         await writer.start([part])
         writer._sequence[part] = (1 << 31) - 5
         offsets: list[int] = []

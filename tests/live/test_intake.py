@@ -19,6 +19,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.letters import read_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
+from agents.kafka.wire import Claim
 from contracts.envelope import event_of
 from tests.live.capture import DIVISION, capture
 from tests.live.streams import ids, read_all, until_true
@@ -154,7 +155,9 @@ async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaS
     topics = [data_topic(contract, contract.name), dead_topic(data_topic(contract, contract.name))]
     await ensure(cluster, topics)
     copy = Copy(
-        cluster, "levelsync-37-rounds.v1", [(topic.name, n) for topic in topics for n in range(3)]
+        cluster,
+        Claim("levelsync-37-rounds.v1"),
+        [(topic.name, n) for topic in topics for n in range(3)],
     )
     await copy.open()
     for part in copy.parts:

@@ -20,6 +20,7 @@ from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.topics import DATA, Topic, ensure
+from agents.kafka.wire import Claim, Connection
 from agents.relay.relay import Position, Relay
 from agents.relay.terms import Rule, Terms
 from agents.relay.view import View
@@ -113,7 +114,7 @@ async def test_a_fenced_writer_writes_nothing_more(cluster: Cluster) -> None:
     """Red when ``Copy.open`` writes no fence: tried."""
     await ensure(cluster, [Topic("fenced", PARTITIONS, DATA)])
     parts = [("fenced", partition) for partition in range(PARTITIONS)]
-    old, new = Copy(cluster, "fenced", parts), Copy(cluster, "fenced", parts)
+    old, new = Copy(cluster, Claim("fenced"), parts), Copy(cluster, Claim("fenced"), parts)
     try:
         await old.open()
         old.add(parts[0], b"k", b"old", [("ce_id", b"1")], 1)
@@ -127,6 +128,22 @@ async def test_a_fenced_writer_writes_nothing_more(cluster: Cluster) -> None:
         await asyncio.gather(old.close(), new.close())
     here, _ = await read_all(cluster, "fenced")
     assert ids(here) == ["1"]
+
+
+async def test_who_lost_its_connection_does_not_take_back_what_another_took_over(
+    cluster: Cluster,
+) -> None:
+    """Red when ``Connection.writer`` does not say which writer it was: tried."""
+    async with Connection(cluster) as connection:
+        first, second = Claim("taken"), Claim("taken")
+        await connection.writer(first)
+        await connection.writer(first)
+        assert first.epoch == 1, "its own it may take up again"
+        await connection.writer(second)
+        assert (second.producer, second.epoch) == (first.producer, 2)
+        with pytest.raises(Superseded):
+            await connection.writer(first)
+        await connection.writer(second)
 
 
 async def test_an_event_the_watermark_counts_but_nobody_wrote_stops_the_hop(
@@ -158,7 +175,7 @@ async def test_an_upstream_that_is_not_what_it_was_stops_the_hop(
         await writer.write([event(number) for number in range(30)])
     target = Topic(f"{topic}.copy", PARTITIONS, DATA)
     await ensure(cluster, [target])
-    copy = Copy(cluster, f"link-{target.name}", target.parts)
+    copy = Copy(cluster, Claim(f"link-{target.name}"), target.parts)
     await copy.open()
     for part in target.parts:
         await copy.mark(part, Position({topic: known}), 1)
