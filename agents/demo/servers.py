@@ -22,7 +22,8 @@ from agents.demo.guard import Guard
 from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Connection
 
-_JAVA = (
+#: How a broker that shares a machine with a demo is started.
+JAVA = (
     "java",
     "-Xms96m",
     "-Xmx256m",
@@ -182,11 +183,13 @@ class KafkaServer(Server):
         port: int,
         name: str = "kafka",
         settings: Mapping[str, object] | None = None,
+        java: Sequence[str] = JAVA,
     ) -> None:
         super().__init__(name, folder)
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
         self._settings = dict(settings or {})
+        self._java = java
 
     async def start(self) -> None:
         """Format on the first start, and wait until it answers. Raises NotStarted, NotInstalled."""
@@ -200,14 +203,14 @@ class KafkaServer(Server):
             wanted = _kafka_settings(self.port, controller, data) | self._settings
             settings.write_text("".join(f"{name}={value}\n" for name, value in wanted.items()))
             tool = await asyncio.create_subprocess_exec(
-                *_JAVA, "-cp", classes, "kafka.tools.StorageTool",
+                *self._java, "-cp", classes, "kafka.tools.StorageTool",
                 "format", "-t", "levelsync-demo-cluster", "-c", str(settings),
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
             said, _ = await tool.communicate()
             if tool.returncode:
                 raise NotStarted(f"{self.name} cannot format its folder:\n{said.decode()}")
-        self._spawn([*_JAVA, "-cp", classes, "kafka.Kafka", str(settings)])
+        self._spawn([*self._java, "-cp", classes, "kafka.Kafka", str(settings)])
         await self._until_ready(60.0)
 
     async def _ready(self) -> bool:

@@ -64,7 +64,7 @@ _NO_TIME = -1
 _ABORT = b"\0\0"
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """One record batch as it lies in a partition; ``data`` are its bytes, header and all."""
 
     data: memoryview

@@ -1,7 +1,8 @@
 """Reads partitions of one cluster from given offsets, in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -68,9 +69,14 @@ class TopicReader:
             for stretch in await self.read_batches()
         ]
 
-    async def read_batches(self) -> list[Stretch]:
-        """As :meth:`read`, the batches unopened. Raises also Corrupt."""
-        await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+    async def read_batches(self, ending: Iterable[asyncio.Future[Any]] = ()) -> list[Stretch]:
+        """As :meth:`read`, the batches unopened; none when one of ``ending`` is done first.
+
+        Raises also Corrupt.
+        """
+        await asyncio.wait(
+            (*self._under_way.values(), *ending), return_when=asyncio.FIRST_COMPLETED
+        )
         stretches: list[Stretch] = []
         for node, task in list(self._under_way.items()):
             if task.done():

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -190,8 +191,13 @@ class Relay:
                 for partition, lane in lanes.items()
                 for topic, following in lane.next.items()
             }
-            async with TopicReader(above, start) as reader:
-                await self._pump(stop, topics, counts, reader, copy, lanes)
+            # One task for all answers: at a thousand a second one each would be felt.
+            stopping = asyncio.create_task(stop.wait(), name=f"stop-{target.name}")
+            try:
+                async with TopicReader(above, start) as reader:
+                    await self._pump(stopping, topics, counts, reader, copy, lanes)
+            finally:
+                stopping.cancel()
             await self._finish(copy, lanes)
         finally:
             await copy.close()
@@ -441,7 +447,7 @@ class Relay:
 
     async def _pump(
         self,
-        stop: asyncio.Event,
+        stopping: "asyncio.Future[Any]",
         topics: frozenset[str],
         counts: Mapping[str, int],
         reader: TopicReader,
@@ -451,8 +457,8 @@ class Relay:
         hop = self.hop
         led = [lane for lane in lanes.values() if lane.bound]
         while not copy.worn:
-            stretches = await until(stop, reader.read_batches())
-            if stretches is None or self._sources() != topics:
+            stretches = await reader.read_batches((stopping,))
+            if stopping.done() or self._sources() != topics:
                 return
             hop.running()
             moved = False
@@ -507,8 +513,19 @@ class Relay:
         part = (self._target.name, stretch.partition)
         state = lane.upstream[stretch.topic]
         held, view = lane.held, self._view
+        # Only a batch of one record can be something else than events; most are counted at once.
+        events = batch.count > 1
+        counted = events and batch.whole and batch.base >= stretch.start
+        if counted:
+            state.events(batch.base, batch.count, batch.next)
         for record in batch.records(stretch.start):
-            kind = take(record, state)
+            if counted:
+                kind: Watermark | bool = True
+            elif events:
+                state.passed(record.offset, event=True)
+                kind = True
+            else:
+                kind = take(record, state)
             if kind is True:
                 passed: Passed | Record | None = record
                 if view:

@@ -130,3 +130,18 @@ def test_an_empty_view_needs_no_reading(tmp_path: Path) -> None:
     members = Members(tmp_path / "n.sqlite")
     mark = Watermark("s", 1, 0, 0, {})
     assert members.start(0, mark.stream, End(mark, 0, set(), 0).offset) == 0
+
+
+def test_what_spares_asking_the_disk_forgets_no_key_however_many(tmp_path: Path) -> None:
+    members = Members(tmp_path / "m.sqlite")
+    members.start(0, "s", -1)
+    keys = [b"key-%d" % number for number in range(70_000)]
+    for key in keys:
+        members.put(0, key, b"x")
+    members.marking(0)(10)
+    assert all(members.source(0, key) == b"x" for key in keys)
+    members.close()
+    again = Members(tmp_path / "m.sqlite")
+    again.start(0, "s", 10)
+    assert all(again.source(0, key) == b"x" for key in keys)
+    assert not any(again.source(0, b"other-%d" % number) for number in range(1_000))

@@ -1,0 +1,53 @@
+"""Benches beside the peers: python -m tests.bench NAME [--json] [--quick] [--case CASE …]."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
+
+from agents.base.errors import LevelsyncError
+from tests.bench import relay
+from tests.bench.table import show
+
+
+class Bench(NamedTuple):
+    """One bench: the cases it has, and what runs some of them and gives the answer."""
+
+    cases: Sequence[str]
+    run: Callable[[Sequence[str], bool], Coroutine[Any, Any, dict[str, Any]]]
+
+
+BENCHES = {
+    "relay": Bench(relay.NAMES, relay.run),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when every copy was equal, 1 when not, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("bench", help=f"one of: {', '.join(BENCHES)}")
+    parser.add_argument("--json", action="store_true", help="one JSON object, not a table")
+    parser.add_argument("--quick", action="store_true", help="in under a minute, rough figures")
+    parser.add_argument("--case", action="append", default=[], help="only this case; repeatable")
+    args = parser.parse_args(arguments)
+    bench = BENCHES.get(args.bench)
+    if bench is None:
+        parser.error(f"no bench {args.bench!r}; there are: {', '.join(BENCHES)}")
+    if unknown := [case for case in args.case if case not in bench.cases]:
+        parser.error(f"no case {unknown[0]!r}; there are: {', '.join(bench.cases)}")
+    try:
+        answer = asyncio.run(bench.run(args.case, args.quick))
+    except LevelsyncError as error:
+        print(f"bench {args.bench}: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(answer, ensure_ascii=False))
+    else:
+        show(answer)
+    return 0 if all(case["equal"] for case in answer["cases"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
