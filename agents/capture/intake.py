@@ -63,17 +63,18 @@ class Intake:
         copy = Copy(self._cluster, self._claim, parts)
         async with self._make_source() as source:
             try:
-                position, held = await self._resume(copy)
+                position, held, newest = await self._resume(copy)
                 await source.open(position, frozenset(held))
-                await self._pump(stop, source, copy, held)
+                await self._pump(stop, source, copy, held, newest)
                 await copy.drain()
                 await self._confirm(source)
             finally:
                 await copy.close()
 
-    async def _resume(self, copy: Copy) -> tuple[Any | None, set[str]]:
+    async def _resume(self, copy: Copy) -> tuple[Any | None, set[str], dict[str, str]]:
         """Source position of the last round of watermarks that every partition has, and the ids
-        that stand after it."""
+        that stand after it; where compaction has taken some of those, the newest sequence of each
+        key."""
         ends = await copy.open()
         rounds = {part: _round(end) for part, end in ends.items()}
         common = min(rounds.values())
@@ -93,9 +94,20 @@ class Intake:
             None,
         )
         self.hop.complete = min(end.mark.time if end.mark else 0 for end in ends.values())
-        return position, set().union(*(end.held for end in ends.values()))
+        newest: dict[str, str] = {}
+        for end in ends.values():
+            if end.thinned:
+                newest |= end.newest
+        return position, set().union(*(end.held for end in ends.values())), newest
 
-    async def _pump(self, stop: asyncio.Event, source: Source, copy: Copy, held: set[str]) -> None:
+    async def _pump(
+        self,
+        stop: asyncio.Event,
+        source: Source,
+        copy: Copy,
+        held: set[str],
+        newest: dict[str, str],
+    ) -> None:
         marked = time.monotonic()
         last: Changes | None = None
         complete = 0
@@ -108,12 +120,13 @@ class Intake:
             for change in told.changes:
                 if change.id in held:
                     held.discard(change.id)
-                else:
+                elif change.sequence > newest.get(change.key, ""):
                     self._enter(copy, change)
             await copy.flush()
             copy.check()
             if told.passed:
                 held.clear()
+                newest.clear()
             await self._confirm(source)
             self.hop.lag = 0 if told.settled else None
             self.hop.moved()

@@ -31,6 +31,8 @@ class End(msgspec.Struct):
     stream: str = ""
     #: Are offsets missing after ``mark``? Then compaction has been there, and ``held`` is not all.
     thinned: bool = False
+    #: The newest sequence of each key after ``mark``.
+    newest: dict[str, str] = {}
 
 
 async def look_back(
@@ -65,7 +67,11 @@ def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> Non
         if enough(mark):
             end.mark, end.offset, end.stream = mark, record.offset, mark.stream
             end.held.clear()
+            end.newest.clear()
             end.thinned = False
     elif kind != FENCE:
         end.count += 1
         end.held.add((header(record.headers, "ce_id") or b"").decode())
+        end.newest[(record.key or b"").decode()] = (
+            header(record.headers, "ce_sequence") or b""
+        ).decode()
