@@ -171,12 +171,12 @@ async def test_what_compaction_took_from_the_copys_end_is_not_told_again(
         bootstrap_servers=kafka.bootstrap, transactional_id="in-place-of-the-cleaner"
     ) as cleaner:
         await cleaner.begin_transaction()
-        for part in range(3):
-            await cleaner.send_and_wait(data.name, b"older", b"370101", part)
+        for number in range(3):
+            await cleaner.send_and_wait(data.name, b"older", b"370101", number)
         await cleaner.abort_transaction()
     newer = [("ce_id", b"second"), ("ce_sequence", b"02")]
-    for part in range(3):
-        copy.add((data.name, part), b"370101", b"{}", newer, 0)
+    for number in range(3):
+        copy.add((data.name, number), b"370101", b"{}", newer, 0)
     await copy.drain()
     await copy.close()
 
@@ -191,7 +191,7 @@ async def test_what_compaction_took_from_the_copys_end_is_not_told_again(
         for name, sequence in (("first", "01"), ("second", "02"), ("third", "03"))
     ]
     await source.told.put(Changes(changes, "last", 1, passed=True))
-    await until_true(lambda: source.confirmed)
+    await until_true(lambda: hop.events == 1)
     stop.set()
     await running
     told = ids((await read_all(cluster, data.name))[0])
