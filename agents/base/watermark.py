@@ -17,12 +17,17 @@ KEY = b"\x00levelsync.watermark"
 FENCE_KEY = b"\x00levelsync.fence"
 
 
+#: In place of a count that nobody knows any more.
+UNCOUNTED = -1
+
+
 class Watermark(msgspec.Struct, frozen=True):
     """The line drawn under ``count`` events of one topic partition.
 
     ``stream`` names this life of the partition and changes only when the topic is made anew;
-    ``number`` counts its watermarks from 1; ``time`` is microseconds since 1970 UTC at the source,
-    0 when not known yet; ``position`` is where the writer's upstream stood, in the upstream's words.
+    ``number`` counts its watermarks from 1; ``count`` is -1 where the writer found that compaction had
+    been among its own last events; ``time`` is microseconds since 1970 UTC at the source, 0 when not
+    known yet; ``position`` is where the writer's upstream stood, in the upstream's words.
     """
 
     stream: str
@@ -75,7 +80,7 @@ class Continuity(msgspec.Struct):
                 "The watermark's number does not follow",
                 expected=self.number + 1, found=mark.number, offset=offset,
             )  # fmt: skip
-        if not thinned and mark.count != self.counted:
+        if not thinned and mark.count not in (self.counted, UNCOUNTED):
             raise GapFound(
                 expected=mark.count, counted=self.counted, watermark=mark.number, offset=offset
             )

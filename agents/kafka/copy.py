@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from agents.base.errors import LevelsyncError
-from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, Watermark
+from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, UNCOUNTED, Watermark
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
@@ -69,6 +69,8 @@ class _Lane(msgspec.Struct):
     number: int
     count: int
     limits: Limits
+    #: Compaction has been among the events after the last watermark: their number is not known.
+    uncounted: bool = False
     builder: Builder | None = None
     full: list[Batch] = []
 
@@ -128,6 +130,7 @@ class Copy:
                 number=mark.number if mark else 0,
                 count=end.count,
                 limits=limits[part[0]],
+                uncounted=end.thinned,
             )
         return ends
 
@@ -225,8 +228,9 @@ class Copy:
         lane = self._lanes[part]
         await self._hand_over(part, lane)
         lane.number += 1
-        mark = Watermark(lane.stream, lane.number, lane.count, complete, position)
-        lane.count = 0
+        count = UNCOUNTED if lane.uncounted else lane.count
+        mark = Watermark(lane.stream, lane.number, count, complete, position)
+        lane.count, lane.uncounted = 0, False
         await self._producer.send(
             part, _single(KEY, msgspec.json.encode(mark), _MARK_HEADERS), done
         )

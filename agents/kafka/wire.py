@@ -101,6 +101,7 @@ class Connection:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._client: AIOKafkaClient | None = None
+        self._topics: set[str] = set()
 
     async def __aenter__(self) -> "Connection":
         self._client = _Client(
@@ -175,7 +176,9 @@ class Connection:
         missing: Part | None = None
         with failures(self.cluster):
             async with asyncio.timeout(OPEN_S):
-                await client.set_topics({topic for topic, _ in parts})
+                # All ever asked for: those who ask side by side must not undo each other.
+                self._topics |= {topic for topic, _ in parts}
+                await client.set_topics(self._topics)
             for attempt in range(5):
                 by_node: dict[int, list[Part]] = {}
                 missing = None

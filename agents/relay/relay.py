@@ -82,14 +82,24 @@ class _Lane(msgspec.Struct):
     held: set[str]
     next: dict[str, int]
     end: dict[str, int]
+    #: How many of them compaction upstream has taken: they were never told again.
+    untold: int = 0
     due: bool = False
     marked_at: float = 0.0
     complete: int = 0
 
     @property
     def passed(self) -> bool:
-        """Has upstream told again everything the copy already held?"""
-        if self.held and all(self.next[topic] >= bound for topic, bound in self.bound.items()):
+        """Has upstream told again everything the copy already held?
+
+        A topic that is away for the moment may have told some of it.
+        """
+        if (
+            self.held
+            and self.bound.keys() >= self.upstream.keys()
+            and all(self.next[topic] >= bound for topic, bound in self.bound.items())
+        ):
+            self.untold = len(self.held)
             self.held.clear()
         return not self.held
 
@@ -142,6 +152,8 @@ class Relay:
         #: What every watermark says beside the position.
         self._terms: Terms | None = None
         self._since = 0
+        #: Must the copy be brought in line, though its end does not show it?
+        self._misfit = False
         #: Until then every batch is opened: brokers have refused one for a record in it.
         self._wary_until = 0.0
 
@@ -178,7 +190,7 @@ class Relay:
                 aligned = await until(stop, self._align(why, above, copy, ends, bounds))
                 if aligned is None:
                     return
-                ends, bounds = aligned, await above.ends(these)
+                ends, bounds, self._misfit = aligned, await above.ends(these), False
             self.hop.aligned = self._since
             if self._view:
                 await self._view.open(below, ends)
@@ -257,6 +269,10 @@ class Relay:
 
     def _out_of_line(self, ends: Mapping[Part, End], topics: frozenset[str]) -> str:
         """Why the copy cannot be resumed from its own end; empty when it can."""
+        if self._misfit:
+            return "compaction upstream has taken what the copy's end was to be compared with"
+        if any(end.thinned for end in ends.values()):
+            return "compaction has been at the copy's end"
         for end in ends.values():
             if end.mark is None:
                 continue
@@ -269,8 +285,6 @@ class Relay:
                 return "the grant has changed"
             if self._view is None and position.upstream.keys() != topics:
                 return "it comes from another topic"
-            if end.thinned:
-                return "compaction has been at the copy's end"
         return ""
 
     async def _align(
@@ -462,6 +476,8 @@ class Relay:
                 return
             hop.running()
             moved = False
+            if self._misfit:
+                return
             for stretch in stretches:
                 lane = lanes[stretch.partition]
                 await self._pass_on(stretch, lane, copy)
@@ -574,6 +590,10 @@ class Relay:
 
     async def _mark(self, partition: int, lane: _Lane, copy: Copy) -> None:
         if not lane.passed:
+            return
+        if self._view and lane.untold:
+            # What a view holds of them it cannot know: a record may have left the grant since.
+            self._misfit = True
             return
         done = self._view.marking(partition) if self._view else None
         position = Position(lane.upstream, self._terms, self._since)

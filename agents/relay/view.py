@@ -213,7 +213,14 @@ class Members:
 
     def _write(self, partition: int, deltas: dict[bytes, bytes], offset: int) -> None:
         base = self._base
-        base.execute("BEGIN")
+        base.execute("BEGIN IMMEDIATE")
+        row = base.execute(
+            "SELECT offset FROM position WHERE partition = ?", (partition,)
+        ).fetchone()
+        if row and row[0] > offset:
+            # Another agent of this node has the folder by now, and is further.
+            base.execute("ROLLBACK")
+            return
         base.executemany(
             "INSERT OR REPLACE INTO member VALUES (?, ?, ?)",
             [(partition, key, source) for key, source in deltas.items() if source != _OUT],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from agents.base.run import supervise
@@ -14,11 +15,12 @@ from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.topics import DATA, Topic
+from agents.kafka.wire import Claim
 from agents.relay import align
 from agents.relay.relay import MARK_SECONDS, Relay
 from agents.relay.terms import Rule, Terms
 from agents.relay.view import View
-from contracts.envelope import Event, event_of
+from contracts.envelope import Event, event_of, headers_of
 from contracts.subjects import CONTRACTS
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Running, Writer, event, ids, read_all, until_true
@@ -176,6 +178,91 @@ async def test_bringing_in_line_that_was_killed_is_finished_whatever_the_grant_s
         after = Terms(scope="370102", where=following)
         await settle(view(cluster, topic, target, after, tmp_path), last)
         assert len(await state(cluster, target)) == (50 if following else 100)
+
+
+async def leave_behind(cluster: Cluster, target: str, claim: str, *told: Event) -> None:
+    """Stand in the copy behind its last watermark, as after a kill."""
+    copy = Copy(cluster, Claim(claim), Topic(target, PARTITIONS, DATA).parts)
+    await copy.open()
+    for each in told:
+        part = (target, sum(each.key.encode()) % PARTITIONS)
+        copy.add(part, each.key.encode(), each.value, headers_of(each), each.time // 1000)
+    await copy.drain()
+    await copy.close()
+
+
+async def test_a_record_that_left_the_grant_while_compaction_took_its_history_leaves_the_view(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Red when a view goes on with what was never told again: tried. Found by the Spin model's author.
+
+    The view holds k's first event behind its last watermark, and upstream has only the second.
+    """
+    topic, target = "taken", "taken.to.370102"
+    terms = Terms(scope="370102")
+    async with Writer(cluster, topic) as writer:
+        await writer.write([resident(1, "other")])
+        await settle(view(cluster, topic, target, terms, tmp_path), 1_700_000_000_000_001)
+        await leave_behind(cluster, target, f"view-{target}", resident(2, "k"))
+        await writer.write([resident(3, "k", "370103001")])
+        await settle(view(cluster, topic, target, terms, tmp_path), 1_700_000_000_000_003)
+    assert (await state(cluster, target)).keys() == {"other"}
+
+
+async def test_events_of_a_topic_that_is_away_for_once_are_not_told_again(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Red when ``_Lane.passed`` asks only the topics that are there: tried."""
+    target, sources = "away.to.37", {"away.a", "away.b"}
+    claim = f"view-{target}"
+
+    def merged() -> Relay:
+        relay = view(cluster, "away.a", target, Terms(), tmp_path)
+        relay._sources = lambda: frozenset(sources)
+        return relay
+
+    async with Writer(cluster, "away.a") as one, Writer(cluster, "away.b") as two:
+        await one.write([event(1, "a1")])
+        await two.write([event(2, "b1")])
+        await settle(merged(), event(1).time)
+        await two.write([event(100, "b2")])
+        await leave_behind(cluster, target, claim, event(100, "b2"))
+        sources.discard("away.b")
+        await one.write([event(101, "a2")])
+        relay = merged()
+        async with Running(relay) as running:
+            await until_true(lambda: running.hop.events == 1 and running.hop.lag == 0)
+            await asyncio.sleep(1.0)
+        sources.add("away.b")
+        await settle(merged(), event(100).time)
+    assert (await state(cluster, target)).keys() == {"a1", "a2", "b1", "b2"}
+
+
+async def test_compaction_at_the_copys_own_end_disorders_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Of two events behind the last watermark the cleaner took the first, which upstream still has.
+
+    Red when ``Relay._out_of_line`` does not look for it: tried. An aborted transaction leaves the gap
+    that the cleaner would.
+    """
+    topic, target = "cleaned", "cleaned.copy"
+    async with Writer(cluster, topic) as writer:
+        await writer.write([event(1, "other")])
+        await settle(link(cluster, topic, target, state=tmp_path), event(1).time)
+        await writer.write([event(2, "k"), event(3, "k")])
+        async with AIOKafkaProducer(
+            bootstrap_servers=cluster.bootstrap, transactional_id="in-place-of-a-cleaner"
+        ) as cleaner:
+            await cleaner.begin_transaction()
+            for number in range(PARTITIONS):
+                await cleaner.send_and_wait(target, b"older", b"k", number)
+            await cleaner.abort_transaction()
+        await leave_behind(cluster, target, f"link-{target}", event(3, "k"))
+        await settle(link(cluster, topic, target, state=tmp_path), event(3).time)
+        await writer.write([event(4, "k")])
+        await settle(link(cluster, topic, target, state=tmp_path), event(4).time)
+    assert (await state(cluster, target))["k"] == {"number": 4}
 
 
 async def test_a_gap_upstream_stops_the_link_and_resync_is_the_way_out(
