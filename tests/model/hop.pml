@@ -195,7 +195,8 @@ end_of_a_lost_fence:
 		drawn = next;
 		written[n] = false; below[n].position = 0; below[n].held = 0; below[n].count = 0;
 #ifdef COPY_THINNED
-		/* The copy's own compaction was there first: min.compaction.lag.ms keeps it away. */
+		/* The copy's own compaction was there first. min.compaction.lag.ms keeps it away for a day,
+		 * and Relay._out_of_line notices: such a copy is brought in line, not resumed. */
 		do
 		:: bound < EVENTS && (held & NEWER(bound)) -> held = held & ~BIT(bound); bound++
 		:: bound < EVENTS -> bound++
