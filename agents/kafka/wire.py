@@ -301,6 +301,7 @@ class Connection:
             raise kafka_errors.NodeNotReadyError(f"broker {node} cannot be reached")
         connection = client._conns[node, _DATA]
         connection._request_timeout = None  # data may take its time, see _patiently
+        connection._reader.__class__ = _FrameReader
         return connection
 
     async def _patiently(self, node: int, work: Awaitable[T]) -> T:
@@ -557,6 +558,46 @@ class _InitProducerId(RequestStruct):  # type: ignore[misc]
 # ---- the two requests that carry data ----------------------------------------------------------
 #
 # https://kafka.apache.org/protocol, fetch version 11 and produce version 8: every Kafka from 2.4 on.
+
+
+class _FrameReader(asyncio.StreamReader):
+    """Puts a large frame together once, when all of it has come.
+
+    The reader it takes the place of lets a buffer grow piece by piece, which copies the frame again
+    and again, and wakes its reader for each piece.
+    """
+
+    _pieces: list[bytes]
+    _missing = 0
+
+    async def readexactly(self, n: int) -> bytes:
+        if n - len(self._buffer) < 64 * 1024:  # type: ignore[attr-defined]
+            return await super().readexactly(n)
+        self._pieces, self._missing = [bytes(self._buffer)], n - len(self._buffer)  # type: ignore[attr-defined]
+        self._buffer.clear()  # type: ignore[attr-defined]
+        try:
+            while self._missing:
+                if self._exception is not None:  # type: ignore[attr-defined]
+                    raise self._exception  # type: ignore[attr-defined]
+                if self._eof:  # type: ignore[attr-defined]
+                    raise asyncio.IncompleteReadError(b"".join(self._pieces), n)
+                await self._wait_for_data("readexactly")  # type: ignore[attr-defined]
+            return b"".join(self._pieces)
+        finally:
+            self._pieces, self._missing = [], 0
+
+    def feed_data(self, data: Any) -> None:
+        missing = self._missing
+        if not missing:
+            super().feed_data(data)
+        elif len(data) < missing:
+            self._pieces.append(data)
+            self._missing -= len(data)
+        else:
+            self._pieces.append(data[:missing])
+            self._missing = 0
+            self._buffer += data[missing:]  # type: ignore[attr-defined]
+            self._wakeup_waiter()  # type: ignore[attr-defined]
 
 
 class _Fetch(FetchRequest_v11):  # type: ignore[misc]
