@@ -141,7 +141,8 @@ class Connection:
         return len(self._open.cluster.partitions_for_topic(topic) or ())
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, tuple[int, int]]:
-        """First offset, and offset after the last record, of each partition."""
+        """First offset, and offset after the last record, of each partition, in the order given."""
+        parts = list(parts)
         with failures(self.cluster):
             async with asyncio.timeout(OPEN_S):
                 leaders = await self.leaders(parts)
@@ -149,7 +150,7 @@ class Connection:
                 firsts, ends = await asyncio.gather(
                     self._offsets(leaders, _EARLIEST), self._offsets(leaders, _LATEST)
                 )
-        return {part: (first, ends[part]) for part, first in firsts.items()}
+        return {part: (firsts[part], ends[part]) for part in parts}
 
     async def _offsets(self, leaders: Mapping[int, list[Part]], when: int) -> dict[Part, int]:
         found = {}
