@@ -59,7 +59,7 @@ CASES = {
     "tiny-records": Case(Filling(2_000_000, 100), 200_000),
     "large-records": Case(Filling(60_000, 10_240), 10_000),
     "zstd": Case(Filling(1_500_000, 285, codec=_ZSTD), 200_000, compression="zstd"),
-    "latency": Case(load=(Load(1_000, 15.0, 30.0), Load(1_000, 2.0, 3.0))),
+    "latency": Case(load=(Load(1_000, 15.0, 30.0), Load(1_000, 1.0, 2.0))),
     "view": Case(
         Filling(600_000, 285, full=True),
         80_000,
