@@ -78,7 +78,6 @@ class Agent:
             self._above = Cluster(parent.bootstrap, parent.replicas, client)
             self._granted = Grants(self._above)
         self._follows: dict[str, Follow] = {}
-        self._store: Store | None = None
         self._stop, self._look = asyncio.Event(), asyncio.Event()
         self._reload = False
         self._stamp = _stamp(path)
@@ -128,7 +127,7 @@ class Agent:
         self._look.set()
 
     async def _open_window(self, listen: str, stack: contextlib.AsyncExitStack) -> None:
-        self._store = store = Store(self._folder("window.sqlite"))
+        store = Store(self._folder("window.sqlite"))
         stack.callback(store.close)
         feed = Feed(store)
         for name, found in CONTRACTS.items():
@@ -232,10 +231,7 @@ class Agent:
         }
 
     def _windows(self) -> Iterator[tuple[str, Job]]:
-        config = self._config
-        expected = {source.contract for source in config.source}
-        if config.parent:
-            expected |= {*config.parent.pull, *config.parent.push}
+        expected = self._config.expected
         for name, follow in self._follows.items():
 
             def make(name: str = name, follow: Follow = follow) -> Part:

@@ -128,14 +128,17 @@ class NodeFile(_Table, frozen=True):
     masking: Masking | None = None
     window: Window | None = None
 
+    @property
+    def expected(self) -> frozenset[str]:
+        """The contracts this node owns, pulls or pushes."""
+        passing = (*self.parent.pull, *self.parent.push) if self.parent else ()
+        return frozenset((*(source.contract for source in self.source), *passing))
+
     def takes(self, contract: str) -> bool:
         """Is ``contract`` in this agent's share? They take turns in the list of all the file names;
         what is not named is the first one's."""
         mine, of = map(int, self.agent.share.split("/"))
-        named = {source.contract for source in self.source}
-        named |= {grant.contract for grant in self.grant}
-        if self.parent:
-            named |= {*self.parent.pull, *self.parent.push}
+        named = self.expected | {grant.contract for grant in self.grant}
         return (sorted(named).index(contract) if contract in named else 0) % of == mine - 1
 
 

@@ -32,7 +32,7 @@ def add_health(app: web.Application, status: Status) -> None:
         )
 
     async def readyz(_: web.Request) -> web.Response:
-        waiting = [hop.to for hop in status.hops if hop.state not in ("running", "ended")]
+        waiting = [hop.to for hop in status.hops if not hop.ready]
         return web.json_response(
             {"ready": status.ready, "waiting": waiting}, status=200 if status.ready else 503
         )

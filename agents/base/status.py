@@ -52,6 +52,11 @@ class Hop(msgspec.Struct):
             log.info("back", hop=self.hop, contract=self.contract, topic=self.to, after_s=after)
             self.lost_at = 0.0
 
+    @property
+    def ready(self) -> bool:
+        """Does it do what it is there for, or has it nothing left to do?"""
+        return self.state in ("running", "ended")
+
     def moved(self) -> None:
         """There was progress, or nothing that could have moved."""
         self.moved_at = time.monotonic()
@@ -119,7 +124,7 @@ class Status(Collector):
     @property
     def ready(self) -> bool:
         """Does everything run that should?"""
-        return self.planned and all(hop.state in ("running", "ended") for hop in self.hops)
+        return self.planned and all(hop.ready for hop in self.hops)
 
     def as_dict(self) -> dict[str, Any]:
         return {

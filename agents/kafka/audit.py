@@ -10,10 +10,9 @@ from typing import Any
 import aiokafka.errors as kafka_errors
 import msgspec
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from agents.base.errors import LevelsyncError
-from agents.kafka.cluster import ADMIN_MS, Cluster, failures
+from agents.kafka.cluster import Cluster, failures, plain_producer
 from agents.kafka.topics import Topic, ensure
 from contracts.envelope import Event, headers_of
 
@@ -64,12 +63,7 @@ class KafkaAudit:
     async def _write(self) -> None:
         first = await self._waiting.get()
         held: list[Event] = [first]
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._cluster.bootstrap,
-            client_id=self._cluster.client,
-            enable_idempotence=True,
-            request_timeout_ms=ADMIN_MS,
-        )
+        producer = plain_producer(self._cluster)
         try:
             await ensure(self._cluster, [TOPIC])
             with failures(self._cluster, topic=TOPIC.name):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import aiokafka.errors as kafka_errors
 import msgspec
+from aiokafka import AIOKafkaProducer
 
 from agents.base.errors import Corrupt, LevelsyncError, Policy, Superseded, Unavailable
 
@@ -25,6 +26,16 @@ class NotAllowed(LevelsyncError):
 
     policy = Policy.RETRY
     hint = "Give the agent's user this right on the topic."
+
+
+def plain_producer(cluster: Cluster) -> AIOKafkaProducer:
+    """A producer, not started, for topics that are no copies: several agents may write them."""
+    return AIOKafkaProducer(
+        bootstrap_servers=cluster.bootstrap,
+        client_id=cluster.client,
+        enable_idempotence=True,
+        request_timeout_ms=ADMIN_MS,
+    )
 
 
 @contextlib.contextmanager

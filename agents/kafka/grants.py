@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 import aiokafka.errors as kafka_errors
 import msgspec
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from agents.base.errors import LevelsyncError
-from agents.kafka.cluster import ADMIN_MS, Cluster, failures
+from agents.kafka.cluster import Cluster, failures, plain_producer
 from agents.kafka.reader import scan
 from agents.kafka.topics import Topic, ensure
 from agents.kafka.wire import Connection
@@ -148,12 +147,7 @@ class Grants:
         if not told:
             return
         await ensure(self.cluster, [TOPIC])
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self.cluster.bootstrap,
-            client_id=self.cluster.client,
-            enable_idempotence=True,
-            request_timeout_ms=ADMIN_MS,
-        )
+        producer = plain_producer(self.cluster)
         with failures(self.cluster, topic=TOPIC.name):
             try:
                 await producer.start()

@@ -149,8 +149,6 @@ class Relay:
         self._view: View | None = None
         self._ended = ended
         self._resync = resync
-        #: What every watermark says beside the position.
-        self._terms: Terms | None = None
         self._since = 0
         #: Must the copy be brought in line, though its end does not show it?
         self._misfit = False
@@ -175,7 +173,6 @@ class Relay:
         counts: Mapping[str, int],
         below: Connection,
     ) -> None:
-        topics = frozenset(counts)
         target = await self._provide(counts, below)
         parts = [(target.name, number) for number in range(target.partitions)]
         copy = Copy(self._downstream, self._claim, parts, below)
@@ -186,7 +183,7 @@ class Relay:
             self._since = max(position_of(end).since for end in ends.values())
             if not any(end.mark for end in ends.values()):
                 self._since = self._resync  # it is filled from the top anyway
-            if why := self._out_of_line(ends, topics):
+            if why := self._out_of_line(ends, counts):
                 aligned = await until(stop, self._align(why, above, copy, ends, bounds))
                 if aligned is None:
                     return
@@ -207,17 +204,21 @@ class Relay:
             stopping = asyncio.create_task(stop.wait(), name=f"stop-{target.name}")
             try:
                 async with TopicReader(above, start) as reader:
-                    await self._pump(stopping, topics, counts, reader, copy, lanes)
+                    await self._pump(stopping, counts, reader, copy, lanes)
             finally:
                 stopping.cancel()
             await self._finish(copy, lanes)
         finally:
             await copy.close()
 
+    @property
+    def _terms(self) -> Terms | None:
+        """What every watermark says beside the position."""
+        return self._view.rule.terms if self._view else None
+
     @asynccontextmanager
     async def _opened_view(self) -> AsyncIterator[None]:
         self._view = self._make_view() if self._make_view else None
-        self._terms = self._view.rule.terms if self._view else None
         try:
             yield
         finally:
@@ -267,7 +268,7 @@ class Relay:
         there = await ensure(self._downstream, [wanted], grow=True, connection=below)
         return msgspec.structs.replace(wanted, partitions=there[wanted.name])
 
-    def _out_of_line(self, ends: Mapping[Part, End], topics: frozenset[str]) -> str:
+    def _out_of_line(self, ends: Mapping[Part, End], counts: Mapping[str, int]) -> str:
         """Why the copy cannot be resumed from its own end; empty when it can."""
         if self._misfit:
             return "compaction upstream has taken what the copy's end was to be compared with"
@@ -283,7 +284,7 @@ class Relay:
                 return "an operator asked for it"
             if position.terms != self._terms:
                 return "the grant has changed"
-            if self._view is None and position.upstream.keys() != topics:
+            if self._view is None and position.upstream.keys() != counts.keys():
                 return "it comes from another topic"
         return ""
 
@@ -462,7 +463,6 @@ class Relay:
     async def _pump(
         self,
         stopping: "asyncio.Future[Any]",
-        topics: frozenset[str],
         counts: Mapping[str, int],
         reader: TopicReader,
         copy: Copy,
@@ -472,12 +472,10 @@ class Relay:
         led = [lane for lane in lanes.values() if lane.bound]
         while not copy.worn:
             stretches = await reader.read_batches((stopping,))
-            if stopping.done() or self._sources() != topics:
+            if stopping.done() or self._misfit or self._sources() != counts.keys():
                 return
             hop.running()
             moved = False
-            if self._misfit:
-                return
             for stretch in stretches:
                 lane = lanes[stretch.partition]
                 await self._pass_on(stretch, lane, copy)

@@ -194,7 +194,7 @@ async def leave_behind(cluster: Cluster, target: str, claim: str, *told: Event) 
 async def test_a_record_that_left_the_grant_while_compaction_took_its_history_leaves_the_view(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """Red when a view goes on with what was never told again: tried. Found by the Spin model's author.
+    """Red when a view goes on with what was never told again: tried. Found by the Spin model.
 
     The view holds k's first event behind its last watermark, and upstream has only the second.
     """

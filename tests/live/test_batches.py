@@ -330,7 +330,7 @@ async def test_what_is_too_large_for_the_receiver_is_split_or_a_dead_letter(
     there[1].remove(refused)
     assert await seen(cluster, target) == there
     assert all(len(one.data) <= largest for mine in await raw(cluster, target) for one in mine)
-    (letter,) = [one for one in await read_letters(cluster) if one["id"] == too_large.id]
+    (letter,) = [one for one in await read_letters(cluster, [target]) if one["id"] == too_large.id]
     assert (letter["rule"], letter["key"]) == ("too-large", "key-7")
     assert f"in {topic}, partition 1, offset 2122" in letter["message"]
 
@@ -365,7 +365,7 @@ async def test_a_record_without_a_key_is_a_dead_letter_and_the_rest_flows_once(
     there = await seen(cluster, topic)
     there[1].remove(odd)
     assert await seen(cluster, target) == there
-    letters = [one for one in await read_letters(cluster) if one["key"] == "nobody"]
+    letters = [one for one in await read_letters(cluster, [target]) if one["key"] == "nobody"]
     assert [letter["rule"] for letter in letters] == ["no-key"]
 
 

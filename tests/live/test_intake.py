@@ -22,6 +22,7 @@ from agents.kafka.letters import read_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Claim
 from contracts.envelope import event_of
+from contracts.model import Contract
 from tests.live.capture import DIVISION, capture
 from tests.live.streams import ids, read_all, until_true
 
@@ -149,6 +150,17 @@ class Scripted:
         self.confirmed.append(position)
 
 
+def begin(
+    contract: Contract, cluster: Cluster
+) -> tuple[Scripted, Hop, asyncio.Event, asyncio.Task[None]]:
+    """Start a capture over a scripted source."""
+    source = Scripted()
+    hop = Hop("capture", contract.name, "", contract.name)
+    intake = Intake(hop, contract=contract, cluster=cluster, node="37", source=lambda: source)
+    stop = asyncio.Event()
+    return source, hop, stop, asyncio.create_task(supervise(intake, stop), name="capture")
+
+
 async def test_what_compaction_took_from_the_copys_end_is_not_told_again(
     kafka: KafkaServer,
 ) -> None:
@@ -180,11 +192,7 @@ async def test_what_compaction_took_from_the_copys_end_is_not_told_again(
     await copy.drain()
     await copy.close()
 
-    source = Scripted()
-    hop = Hop("capture", contract.name, "", contract.name)
-    intake = Intake(hop, contract=contract, cluster=cluster, node="37", source=lambda: source)
-    stop = asyncio.Event()
-    running = asyncio.create_task(supervise(intake, stop), name="capture")
+    source, hop, stop, running = begin(contract, cluster)
     row = {"code": "370101", "name": "n", "level": "county", "parent": "3701"}
     changes = [
         Change(name, sequence, 1, "370101", row)
@@ -220,11 +228,7 @@ async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaS
     await copy.drain()
     await copy.close()
 
-    source = Scripted()
-    hop = Hop("capture", contract.name, "", contract.name)
-    intake = Intake(hop, contract=contract, cluster=cluster, node="37", source=lambda: source)
-    stop = asyncio.Event()
-    running = asyncio.create_task(supervise(intake, stop), name="capture")
+    source, hop, stop, running = begin(contract, cluster)
     await until_true(lambda: source.opened)
     assert source.opened == ("first", frozenset({"new-0", "new-1", "new-2"}))
     # Nothing is marked before the source has passed what the copy held.
