@@ -244,7 +244,7 @@ class Agent:
         node = self._config.node.id
         for table in self._config.source:
             found = CONTRACTS[table.contract]
-            columns = {field: field for field in found.record.__struct_fields__} | table.columns
+            columns = {field: field for field in found.field_names} | table.columns
             slot = f"levelsync_{node}_{found.name}".replace(".", "_").replace("-", "_")
 
             source = partial(

@@ -254,18 +254,13 @@ def contract(args: argparse.Namespace) -> int:
             print(f"Expected one of {', '.join(CONTRACTS)}, got {args.name}", file=sys.stderr)
             return 2
         found = CONTRACTS[args.name]
-        fields = {
-            name: msgspec.to_builtins(getattr(found, name))
-            for name in found.__struct_fields__
-            if name not in ("record", "rules")
-        }
-        fields["schema"] = msgspec.json.schema(found.record)
-        print(json.dumps(fields, ensure_ascii=False, indent=None if args.json else 2))
+        shown = msgspec.to_builtins(found)
+        print(json.dumps(shown, ensure_ascii=False, indent=None if args.json else 2))
         return 0
     rows = [
         {
             "contract": found.name,
-            "revision": f"{found.major}.{found.minor}",
+            "revision": found.revision,
             "title": found.title.zh,
             "owner": found.owner.zh,
             "level": found.level,

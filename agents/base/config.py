@@ -10,13 +10,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from agents.base.errors import ConfigError
+from contracts.expression import Expression, WrongExpression
 from contracts.identifiers import level_of, within
-from contracts.model import Contract, Level
+from contracts.model import Contract, Level, Mask
 from contracts.subjects import CONTRACTS
 
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
@@ -75,10 +76,6 @@ class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
 
     def __repr__(self) -> str:
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
-
-
-#: How a field is given away less than whole; see :mod:`agents.relay.terms`.
-Mask = Literal["last4", "hash", "year", "null"]
 
 
 class Grant(_Table, frozen=True):
@@ -215,7 +212,7 @@ def _validate(config: NodeFile) -> None:
         owned.add(source.contract)
         if source.table.count(".") != 1:
             raise _Wrong("`schema.table`", f"`{source.table}`", f"{path}.table")
-        fields = contract.record.__struct_fields__
+        fields = contract.field_names
         for field in source.columns:
             if field not in fields:
                 raise _Wrong(
@@ -254,7 +251,7 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
             f"`{grant.scope}`",
             f"{path}.scope",
         )
-    fields = contract.record.__struct_fields__
+    fields = contract.field_names
     listed = f"a field of `{contract.name}` ({', '.join(fields)})"
     for field in (*grant.fields, *grant.mask):
         if field not in fields:
@@ -280,16 +277,10 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
 
 
 def _rule(expression: str, fields: tuple[str, ...], path: str) -> None:
-    import cel
-
     try:
-        program = cel.compile(expression)
-    except ValueError as wrong:
-        raise _Wrong("a CEL expression", " ".join(str(wrong).split()), path) from None
-    bound = re.findall(r"\.(?:all|exists|exists_one|map|filter)\(\s*(\w+)\s*,", expression)
-    for name in program.variables():
-        if name not in fields and name not in bound:
-            raise _Wrong(f"fields of the contract ({', '.join(fields)})", f"`{name}`", path)
+        Expression(expression, fields)
+    except WrongExpression as wrong:
+        raise _Wrong(wrong.expected, wrong.found, path) from None
 
 
 def _parent(parent: Parent, node: Node) -> None:

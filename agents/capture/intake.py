@@ -21,7 +21,7 @@ from agents.kafka.ends import End
 from agents.kafka.letters import DEAD_LETTER, DeadLetter
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Claim, Part
-from contracts.check import Rejected, check
+from contracts.check import Checker, Rejected
 from contracts.envelope import Event, format_time, headers_of
 from contracts.model import Contract
 
@@ -44,6 +44,7 @@ class Intake:
     ) -> None:
         self.hop = hop
         self._contract = contract
+        self._checker = Checker(contract)
         self._cluster = cluster
         self._node = node
         self._make_source = source
@@ -144,7 +145,7 @@ class Intake:
         scope, value, kind = "", None, "deleted"
         try:
             if change.fields is not None:
-                checked = check(contract, change.fields)
+                checked = self._checker.check(change.fields)
                 if checked.key != change.key:
                     raise Rejected(
                         f"$.{contract.key}",

@@ -28,7 +28,7 @@ from agents.demo.verdict import (
     judge_topic,
     leaked,
 )
-from contracts.check import check
+from contracts.check import Checker
 from contracts.envelope import parse_time
 from contracts.subjects import CONTRACTS
 
@@ -283,14 +283,14 @@ async def _drained(levels: Levels, subscriber: Subscriber, expected: int) -> Non
 
 async def _compare_rows(levels: Levels) -> dict[str, int]:
     """The county window's records against the province's table, field by field."""
-    contract = CONTRACTS["resident.v2"]
+    checker = Checker(CONTRACTS["resident.v2"])
     wanted: dict[str, Any] = {}
     wrong = {write.key for write in levels.clerks.journal if write.kind == "wrong"}
     columns = resident_columns()
     for row in await levels.clerks.rows(RESIDENT, COUNTY):
         if row["citizen_no"] in wrong:
             continue
-        found = check(contract, {field: row[column] for field, column in columns.items()})
+        found = checker.check({field: row[column] for field, column in columns.items()})
         wanted[found.key] = msgspec.json.decode(found.value)
     got: dict[str, Any] = {}
     after = ""

@@ -4,15 +4,14 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
-import cel
 import msgspec
 import structlog
 
-from agents.base.config import Mask
 from agents.base.stream import Record
 from contracts.envelope import header
+from contracts.expression import Expression
 from contracts.identifiers import within
-from contracts.model import Contract
+from contracts.model import Contract, Mask
 
 log = structlog.get_logger()
 
@@ -56,8 +55,7 @@ class Rule:
 
     def __init__(self, terms: Terms, contract: Contract, *, to: str, secret: str = "") -> None:
         self.terms = terms
-        self._names = dict.fromkeys(contract.record.__struct_fields__)
-        self._program = cel.compile(terms.where) if terms.where else None
+        self._where = Expression(terms.where, contract.field_names) if terms.where else None
         # Keyed by the neighbour too: two of them cannot join their data by the hashes.
         self._masks = {
             field: _MASKS.get(kind) or _hashed(f"{secret}\0{to}")
@@ -86,7 +84,7 @@ class Rule:
             return None
         if not isinstance(fields, dict):
             return None
-        if self._program and not self._true(fields):
+        if self._where and not self._true(fields):
             return None
         if self.terms.whole:
             return record.value
@@ -103,10 +101,10 @@ class Rule:
         return verdict
 
     def _true(self, fields: dict[str, Any]) -> bool:
-        assert self._program
+        assert self._where
         try:
-            return self._program.execute(self._names | fields) is True
-        except (RuntimeError, TypeError, ValueError) as error:
+            return self._where.holds({name: fields.get(name) for name in self._where.fields})
+        except ValueError as error:
             self._left_out(error)
             return False
 

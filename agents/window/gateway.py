@@ -289,13 +289,11 @@ def _text(text: Any) -> dict[str, str]:
 
 def fields_of(contract: Contract) -> list[dict[str, Any]]:
     """Name, titles and whether it is personal, for each field, in the contract's order."""
-    schema = msgspec.json.schema(contract.record)
-    properties = next(iter(schema["$defs"].values()))["properties"]
-    rows = []
-    for name, property_ in properties.items():
-        kinds = [property_, *property_.get("anyOf", ())]
-        titled = next((kind["title"] for kind in kinds if "title" in kind), name)
-        chinese, _, english = titled.partition(" | ")
-        title = {"zh": chinese, "en": english or chinese}
-        rows.append({"name": name, "title": title, "personal": name in contract.personal})
-    return rows
+    return [
+        {
+            "name": field.name,
+            "title": _text(field.title),
+            "personal": field.name in contract.personal,
+        }
+        for field in contract.fields
+    ]

@@ -4,41 +4,28 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from contracts.identifiers import level_of
-from contracts.model import Contract, Rule, Text
+from contracts.define import about, define
+from contracts.text import Text
 
-Code = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^(\d{2}|\d{4}|\d{6}|\d{9}|\d{12})$", title="区划代码 | Division code"),
-]
+Code = Annotated[str, about("区划代码", "Division code", format="division-code")]
 
 
 class DivisionV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One division; ``parent`` is None for a province."""
 
     code: Code
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60, title="名称 | Name")]
+    name: Annotated[str, about("名称", "Name", min_length=1, max_length=60)]
     level: Annotated[
         Literal["province", "city", "county", "township", "village"],
-        msgspec.Meta(title="级别 | Level"),
+        about("级别", "Level"),
     ]
-    parent: Annotated[Code | None, msgspec.Meta(title="上级区划 | Parent division")] = None
+    parent: Annotated[Code | None, about("上级区划", "Parent division")] = None
 
 
-def _code(code: str) -> str | None:
-    try:
-        level_of(code)
-    except ValueError:
-        return "division-code"
-    return None
-
-
-CODE_RULE = "a division code of 2, 4, 6, 9 or 12 digits"
-
-V1 = Contract(
+V1 = define(
+    DivisionV1,
     subject="division",
     major=1,
-    record=DivisionV1,
     title=Text("行政区划", "Administrative divisions"),
     owner=Text("民政部门", "Civil affairs"),
     level="province",
@@ -46,6 +33,7 @@ V1 = Contract(
     scope="code",
     classification="general",
     sharing="unconditional",
+    catalogue="division",
+    basis=Text("政务数据共享条例", "Regulations on Government Data Sharing"),
     freshness=5.0,
-    rules=(Rule("code", _code, CODE_RULE),),
 )

@@ -5,29 +5,22 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from contracts.identifiers import citizen_fault
-from contracts.model import Contract, Rule, Text
+from contracts.codes import SEX
+from contracts.define import about, define
+from contracts.text import Text
 
-CitizenNumber = Annotated[
-    str, msgspec.Meta(min_length=18, max_length=18, title="公民身份号码 | Citizen number")
-]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=50, title="姓名 | Name")]
-#: GB/T 2261.1: 0 unknown, 1 male, 2 female, 9 not stated.
-Sex = Annotated[Literal["0", "1", "2", "9"], msgspec.Meta(title="性别 | Sex")]
+CitizenNumber = Annotated[str, about("公民身份号码", "Citizen number", format="citizen-number")]
+Name = Annotated[str, about("姓名", "Name", min_length=1, max_length=50)]
+Sex = Annotated[str, about("性别", "Sex", codes=SEX)]
 #: GB/T 3304: 01 Han … 56, 97 other, 98 a foreigner by descent.
 Nationality = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^(0[1-9]|[1-4]\d|5[0-6]|97|98)$", title="民族 | Nationality"),
+    str, about("民族", "Nationality", pattern=r"^(0[1-9]|[1-4]\d|5[0-6]|97|98)$")
 ]
-Division = Annotated[
-    str, msgspec.Meta(pattern=r"^\d{6}(\d{3}(\d{3})?)?$", title="所属区划 | Division")
-]
-Phone = Annotated[str, msgspec.Meta(pattern=r"^1\d{10}$", title="联系电话 | Phone")]
-BirthDate = Annotated[datetime.date, msgspec.Meta(title="出生日期 | Date of birth")]
-Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True, title="登记时间 | Registered at")]
-Status = Annotated[
-    Literal["active", "moved_out", "deceased", "cancelled"], msgspec.Meta(title="状态 | Status")
-]
+Division = Annotated[str, about("所属区划", "Division", pattern=r"^\d{6}(\d{3}(\d{3})?)?$")]
+Phone = Annotated[str, about("联系电话", "Phone", pattern=r"^1\d{10}$")]
+BirthDate = Annotated[datetime.date, about("出生日期", "Date of birth")]
+Moment = Annotated[datetime.datetime, about("登记时间", "Registered at", tz=True)]
+Status = Annotated[Literal["active", "moved_out", "deceased", "cancelled"], about("状态", "Status")]
 
 
 class ResidentV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +32,7 @@ class ResidentV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     birth_date: BirthDate
     nationality: Nationality
     division_code: Division
-    address: Annotated[str, msgspec.Meta(max_length=200, title="住址 | Address")]
+    address: Annotated[str, about("住址", "Address", max_length=200)]
     registered_at: Moment
 
 
@@ -52,13 +45,11 @@ class ResidentV2(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     birth_date: BirthDate
     nationality: Nationality
     division_code: Division
-    address_detail: Annotated[
-        str, msgspec.Meta(max_length=200, title="街路巷门牌 | Street and number")
-    ]
-    household_no: Annotated[str, msgspec.Meta(pattern=r"^\d{9}$", title="户号 | Household number")]
+    address_detail: Annotated[str, about("街路巷门牌", "Street and number", max_length=200)]
+    household_no: Annotated[str, about("户号", "Household number", pattern=r"^\d{9}$")]
     relation: Annotated[
         Literal["head", "spouse", "child", "parent", "other"],
-        msgspec.Meta(title="与户主关系 | Relation to head"),
+        about("与户主关系", "Relation to head"),
     ]
     status: Status
     registered_at: Moment
@@ -98,10 +89,10 @@ def down(new: ResidentV2) -> ResidentV1 | None:
     )
 
 
-V1 = Contract(
+V1 = define(
+    ResidentV1,
     subject="resident",
     major=1,
-    record=ResidentV1,
     title=Text("人口基本信息（旧版）", "Residents (former version)"),
     owner=Text("公安部门", "Public security"),
     level="province",
@@ -109,15 +100,23 @@ V1 = Contract(
     scope="division_code",
     classification="important",
     sharing="conditional",
+    catalogue="resident",
+    basis=Text("政务数据共享条例", "Regulations on Government Data Sharing"),
+    condition=Text("依法履职需要", "needed for a duty by law"),
     freshness=2.0,
-    personal=("id_number", "name", "birth_date", "nationality", "address"),
-    rules=(Rule("id_number", citizen_fault, "a citizen number by GB 11643"),),
+    personal={
+        "id_number": "last4",
+        "name": "null",
+        "birth_date": "year",
+        "nationality": "null",
+        "address": "null",
+    },
 )
 
-V2 = Contract(
+V2 = define(
+    ResidentV2,
     subject="resident",
     major=2,
-    record=ResidentV2,
     title=Text("人口基本信息", "Residents"),
     owner=V1.owner,
     level="province",
@@ -125,7 +124,16 @@ V2 = Contract(
     scope="division_code",
     classification="important",
     sharing="conditional",
+    catalogue="resident",
+    basis=Text("政务数据共享条例", "Regulations on Government Data Sharing"),
+    condition=Text("依法履职需要", "needed for a duty by law"),
     freshness=2.0,
-    personal=("id_number", "name", "birth_date", "nationality", "address_detail", "phone"),
-    rules=V1.rules,
+    personal={
+        "id_number": "last4",
+        "name": "null",
+        "birth_date": "year",
+        "nationality": "null",
+        "address_detail": "null",
+        "phone": "last4",
+    },
 )

@@ -5,12 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.check import Rejected, check, decode
+from contracts.check import Checker, Rejected
 from contracts.identifiers import citizen_check
 from contracts.subjects import CONTRACTS
-from contracts.subjects.resident import ResidentV2
 
-RESIDENT = CONTRACTS["resident.v2"]
+RESIDENT = Checker(CONTRACTS["resident.v2"])
 NUMBER = "37010219900307451" + citizen_check("37010219900307451")
 ROW: dict[str, Any] = {
     "id_number": NUMBER,
@@ -30,16 +29,15 @@ ROW: dict[str, Any] = {
 
 def rejected(**change: Any) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        check(RESIDENT, {**ROW, **change})
+        RESIDENT.check({**ROW, **change})
     return caught.value
 
 
 def test_a_right_record_gives_key_scope_and_json() -> None:
-    found = check(RESIDENT, ROW)
+    found = RESIDENT.check(ROW)
     assert (found.key, found.scope) == (NUMBER, "370102001")
     assert msgspec.json.decode(found.value)["registered_at"] == "2024-01-01T02:00:00Z"
-    record = decode(RESIDENT, found.value)
-    assert isinstance(record, ResidentV2)
+    record: Any = RESIDENT.decode(found.value)
     assert record.name == "张三"
 
 
@@ -51,7 +49,7 @@ def test_a_right_record_gives_key_scope_and_json() -> None:
             "$.id_number",
             "check-digit",
         ),
-        ({"id_number": "3701021990"}, "$.id_number", "length"),
+        ({"id_number": "3701021990"}, "$.id_number", "shape"),
         ({"birth_date": "1990-13-07"}, "$.birth_date", "format"),
         ({"division_code": "历下"}, "$.division_code", "pattern"),
         ({"sex": "7"}, "$.sex", "enum"),
@@ -68,7 +66,7 @@ def test_each_fault_has_its_path_and_rule(change: dict[str, Any], path: str, rul
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(Rejected) as caught:
-        check(RESIDENT, {name: value for name, value in ROW.items() if name != "status"})
+        RESIDENT.check({name: value for name, value in ROW.items() if name != "status"})
     assert (caught.value.path, caught.value.rule) == ("$.status", "required")
 
 
@@ -79,7 +77,7 @@ def test_the_message_does_not_repeat_what_it_is_about() -> None:
 
 
 def test_numbers_may_come_as_text_and_keep_every_digit() -> None:
-    licence = CONTRACTS["business_licence.v1"]
+    licence = Checker(CONTRACTS["business_licence.v1"])
     row = {
         "credit_code": "91350100M000100Y43", "company_name": "某某公司", "kind": "company",
         "legal_person": "张三", "legal_person_id": NUMBER, "registered_capital": "1234567.10",
@@ -87,10 +85,10 @@ def test_numbers_may_come_as_text_and_keep_every_digit() -> None:
         "division_code": "370102001", "address": "解放路", "status": "valid",
         "issued_at": "2024-01-01T10:00:00+08:00",
     }  # fmt: skip
-    assert msgspec.json.decode(check(licence, row).value)["registered_capital"] == "1234567.10"
+    assert msgspec.json.decode(licence.check(row).value)["registered_capital"] == "1234567.10"
 
 
 def test_bytes_that_are_no_record_are_refused() -> None:
     for value in (b"{", b"[]", b'{"name": 1}'):
         with pytest.raises(Rejected):
-            decode(RESIDENT, value)
+            RESIDENT.decode(value)

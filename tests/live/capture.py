@@ -19,7 +19,7 @@ def capture(bootstrap: str, dsn: str) -> Intake:
     """The capture of ``public.division`` under a subject named after its database."""
     name = dsn.rpartition("=")[2]
     contract = msgspec.structs.replace(DIVISION, subject=name)
-    columns = {field: field for field in contract.record.__struct_fields__}
+    columns = {field: field for field in contract.field_names}
 
     def source() -> PostgresSource:
         return PostgresSource(

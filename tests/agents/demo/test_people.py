@@ -6,11 +6,11 @@ import pytest
 
 from agents.demo.office import resident_columns
 from agents.demo.people import COUNTY, People
-from contracts.check import Rejected, check
+from contracts.check import Checker, Rejected
 from contracts.identifiers import citizen_fault, credit_fault
 from contracts.subjects import CONTRACTS
 
-RESIDENT = CONTRACTS["resident.v2"]
+RESIDENT = Checker(CONTRACTS["resident.v2"])
 
 
 def fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def fields(row: dict[str, Any]) -> dict[str, Any]:
 def test_residents_fit_their_contract_and_live_where_they_should() -> None:
     people = People()
     for _ in range(300):
-        found = check(RESIDENT, fields(people.resident(COUNTY)))
+        found = RESIDENT.check(fields(people.resident(COUNTY)))
         assert found.scope.startswith(COUNTY)
 
 
@@ -35,7 +35,7 @@ def test_wrong_residents_break_the_rule_they_name() -> None:
     for _ in range(60):
         row, rule = people.wrong_resident()
         with pytest.raises(Rejected) as caught:
-            check(RESIDENT, fields(row))
+            RESIDENT.check(fields(row))
         assert caught.value.rule == rule
         rules.add(rule)
     assert rules == {"check-digit", "birth-date", "pattern", "enum"}

@@ -1,0 +1,68 @@
+"""Expressions in CEL over a record: rules across fields, and which rows a grant gives.
+
+A record is seen as its JSON: dates and moments are text, exact numbers too (``double(x)``,
+``timestamp(x)``), and a field that is not filled in is null.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import cel
+
+from contracts.functions import FUNCTIONS
+
+#: Names that CEL's macros give to the elements of a list.
+_BOUND = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*(\w+)\s*,")
+
+
+class WrongExpression(ValueError):
+    """An expression that cannot be: what was expected and what was found."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"Expected {expected}, got {found}")
+
+
+class Expression:
+    """``source`` compiled for records with the fields ``names``. Raises WrongExpression."""
+
+    def __init__(self, source: str, names: Sequence[str]) -> None:
+        try:
+            self._program = cel.compile(source)
+        except ValueError as error:
+            raise WrongExpression("a CEL expression", " ".join(str(error).split())) from None
+        bound = _BOUND.findall(source)
+        used = self._program.variables()
+        for name in used:
+            if name not in names and name not in bound:
+                raise WrongExpression(f"fields of the contract ({', '.join(names)})", f"`{name}`")
+        called = self._program.functions()
+        for name in called:
+            if name.isidentifier() and name not in FUNCTIONS and name not in _CEL_FUNCTIONS:
+                raise WrongExpression(f"functions of CEL or {', '.join(FUNCTIONS)}", f"`{name}`")
+        #: The fields it looks at: only they need to be given.
+        self.fields = tuple(name for name in used if name in names)
+        self._functions: dict[str, Any] = {
+            name: FUNCTIONS[name] for name in called if name in FUNCTIONS
+        }
+
+    def holds(self, values: dict[str, Any]) -> bool:
+        """Is it true of ``values``, which has all of ``fields``? Raises ValueError where CEL can say
+        neither, as when a number is compared with text."""
+        try:
+            return self._program.execute(self._functions | values) is True
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(str(error)) from None
+
+
+#: What the library offers; anything else would fail on every record.
+_CEL_FUNCTIONS = frozenset(
+    {
+        "contains", "size", "has", "map", "filter", "all", "exists", "exists_one", "max", "min",
+        "startsWith", "endsWith", "matches", "string", "bytes", "double", "int", "uint",
+        "duration", "timestamp", "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth",
+        "getDate", "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
+        "type", "bool", "dyn",
+    }
+)  # fmt: skip
