@@ -5,13 +5,17 @@ A record is seen as its JSON: dates and moments are text, exact numbers too (``d
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cel
 
 from contracts.functions import FUNCTIONS
 
+#: A function called on a field alone; text in quotes is passed over.
+_CALL = re.compile(
+    r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?<![\w.])(?P<name>\w+)\(\s*(?P<field>\w+)\s*\)"""
+)
 #: Names that CEL's macros give to the elements of a list.
 _BOUND = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*(\w+)\s*,")
 
@@ -28,12 +32,15 @@ class Expression:
     """``source`` compiled for records with the fields ``names``. Raises WrongExpression."""
 
     def __init__(self, source: str, names: Sequence[str]) -> None:
+        #: Calls of our own functions on a field, made before CEL begins: from within they cost 3 µs.
+        self._calls: list[tuple[str, Callable[..., Any], str]] = []
         try:
-            self._program = cel.compile(source)
+            self._program = cel.compile(self._called_before(source, names))
         except ValueError as error:
             raise WrongExpression("a CEL expression", " ".join(str(error).split())) from None
         bound = _BOUND.findall(source)
-        used = self._program.variables()
+        before = {variable: field for variable, _, field in self._calls}
+        used = list(dict.fromkeys(before.get(name, name) for name in self._program.variables()))
         for name in used:
             if name not in names and name not in bound:
                 raise WrongExpression(f"fields of the contract ({', '.join(names)})", f"`{name}`")
@@ -47,11 +54,27 @@ class Expression:
             name: FUNCTIONS[name] for name in called if name in FUNCTIONS
         }
 
+    def _called_before(self, source: str, names: Sequence[str]) -> str:
+        def replaced(found: "re.Match[str]") -> str:
+            name, field = found["name"], found["field"]
+            if name not in FUNCTIONS or field not in names:
+                return found[0]
+            variable = f"{name}__{field}"
+            self._calls.append((variable, FUNCTIONS[name], field))
+            return variable
+
+        return _CALL.sub(replaced, source)
+
     def holds(self, values: dict[str, Any]) -> bool:
-        """Is it true of ``values``, which has all of ``fields``? Raises ValueError where CEL can say
-        neither, as when a number is compared with text."""
+        """Is it true of ``values``, which has all of ``fields`` and may be added to? Raises ValueError
+        where CEL can say neither, as when a number is compared with text."""
         try:
-            return self._program.execute(self._functions | values) is True
+            for variable, function, field in self._calls:
+                value = values[field]
+                values[variable] = None if value is None else function(value)
+            if self._functions:
+                values |= self._functions
+            return self._program.execute(values) is True
         except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(str(error)) from None
 

@@ -19,7 +19,7 @@ class Format(msgspec.Struct, frozen=True):
     fault: Callable[[str], str | None]
 
 
-def _shape_alone(text: str) -> None:
+def shape_alone(text: str) -> None:
     """The pattern says all there is."""
 
 
@@ -45,7 +45,7 @@ FORMATS: dict[str, Format] = {
             "GB/T 2260",
             Text("行政区划代码", "division code of 2, 4, 6, 9 or 12 digits"),
             "^[0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:[0-9]{3}(?:[0-9]{3})?)?)?)?$",
-            _shape_alone,
+            shape_alone,
         ),
     )
 }

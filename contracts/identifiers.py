@@ -4,6 +4,7 @@ Citizen numbers follow GB 11643-1999, unified social credit codes GB 32100-2015,
 GB/T 2260 with the statistics bureau's codes below the county.
 """
 
+import functools
 from datetime import date
 
 from contracts.model import Level
@@ -36,11 +37,37 @@ def citizen_fault(number: str) -> str | None:
     ``check-digit``; None when it is right."""
     if len(number) != 18 or not number.isascii() or not number[:17].isdigit():
         return "shape"
-    try:
-        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
-    except ValueError:
+    born = _birth_sum(number[6:14])
+    if born < 0:
         return "birth-date"
-    return None if number[17] == citizen_check(number[:17]) else "check-digit"
+    total = _area_sum(number[:6]) + born + _ORDER_SUMS[int(number[14:17])]
+    return None if number[17] == _CITIZEN_CHECKS[total % 11] else "check-digit"
+
+
+# The three parts of a number repeat from one to the next, so each is weighed once.
+
+
+@functools.lru_cache(8192)
+def _area_sum(digits: str) -> int:
+    return _weighed(digits, 0)
+
+
+@functools.lru_cache(65536)
+def _birth_sum(digits: str) -> int:
+    """Negative for a day that is none."""
+    try:
+        date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return -1
+    return _weighed(digits, 6)
+
+
+def _weighed(digits: str, start: int) -> int:
+    weights = _CITIZEN_WEIGHTS[start : start + len(digits)]
+    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True))
+
+
+_ORDER_SUMS = tuple(_weighed(f"{order:03}", 14) for order in range(1000))
 
 
 def credit_check(first: str) -> str:

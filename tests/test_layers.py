@@ -14,10 +14,11 @@ ORDER = {
     "agents.relay": {"contracts", "agents.base", "agents.kafka"},
     "agents.window": {"contracts", "agents.base", "agents.kafka"},
     "agents.demo": {"contracts", "agents.base", "agents.kafka"},
-    "agents.agent": {
+    "agents.wiring": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
         "agents.window",
     },
+    "agents.agent": {"agents.base", "agents.wiring"},
     "agents.cli": {"contracts", "agents.base", "agents.kafka", "agents.agent", "agents.demo"},
 }  # fmt: skip
 #: Libraries by the one layer that may know them.

@@ -9,6 +9,7 @@ import datetime
 import os
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Agent(_Table, frozen=True):
     listen: str = "127.0.0.1:8600"
     #: Folder for what the agent may lose but would rather keep.
     state: Path = Path("state")
+    #: The private key this node signs contracts with, a PEM file; ``signing.key`` in ``state`` unless
+    #: said otherwise.
+    key: Path = Path()
+    #: Python files with the bureau's own steps between majors, ``STEPS``; for ``also`` of a source.
+    steps: tuple[Path, ...] = ()
     #: ``1/2`` and ``2/2``: two agents of this node on two cores, each with its share of the contracts.
     share: str = "1/1"
 
@@ -73,6 +79,9 @@ class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
     table: str
     #: Contract field = column, where the two names differ.
     columns: dict[str, str] = {}
+    #: Other majors of the subject that are filled from this one, each until the end of its last day,
+    #: China Standard Time.
+    also: dict[str, datetime.date] = {}
 
     def __repr__(self) -> str:
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
@@ -95,12 +104,13 @@ class Grant(_Table, frozen=True):
 
     def ended(self, now: float) -> bool:
         """Is it over at ``now``, seconds since 1970 UTC?"""
-        if self.until is None:
-            return False
-        after = datetime.datetime.combine(
-            self.until + datetime.timedelta(days=1), datetime.time(), CHINA
-        )
-        return now >= after.timestamp()
+        return self.until is not None and is_over(self.until, now)
+
+
+def is_over(day: datetime.date, now: float) -> bool:
+    """Has ``day`` ended in China by ``now``, seconds since 1970 UTC?"""
+    after = datetime.datetime.combine(day + datetime.timedelta(days=1), datetime.time(), CHINA)
+    return now >= after.timestamp()
 
 
 class Masking(_Table, frozen=True):
@@ -124,18 +134,30 @@ class NodeFile(_Table, frozen=True):
     grant: tuple[Grant, ...] = ()
     masking: Masking | None = None
     window: Window | None = None
+    #: Public keys of publishers of contracts, by node; see ``levelsync contract publish``.
+    trust: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """The contracts that sources here fill."""
+        return frozenset(name for source in self.source for name in (source.contract, *source.also))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Every contract the file speaks of."""
+        return self.expected | {grant.contract for grant in self.grant}
 
     @property
     def expected(self) -> frozenset[str]:
         """The contracts this node owns, pulls or pushes."""
         passing = (*self.parent.pull, *self.parent.push) if self.parent else ()
-        return frozenset((*(source.contract for source in self.source), *passing))
+        return self.owned.union(passing)
 
     def takes(self, contract: str) -> bool:
         """Is ``contract`` in this agent's share? They take turns in the list of all the file names;
         what is not named is the first one's."""
         mine, of = map(int, self.agent.share.split("/"))
-        named = self.expected | {grant.contract for grant in self.grant}
+        named = self.named
         return (sorted(named).index(contract) if contract in named else 0) % of == mine - 1
 
 
@@ -149,8 +171,11 @@ def department_of(node: str) -> str:
     return node.partition("-")[2]
 
 
-def load(path: Path) -> NodeFile:
-    """Read and check a node file. Raises :class:`ConfigError` with file, path and what is wrong."""
+def load(path: Path, contracts: Mapping[str, Contract] = CONTRACTS) -> NodeFile:
+    """Read and check a node file. Raises :class:`ConfigError` with file, path and what is wrong.
+
+    What it says about contracts that are not among ``contracts`` is looked at when they are published.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
@@ -162,12 +187,21 @@ def load(path: Path) -> NodeFile:
     try:
         config = msgspec.convert(_filled(raw, "$"), NodeFile, dec_hook=_path)
         _validate(config)
+        if misfit := next(_misfits(config, contracts), None):
+            raise misfit
     except (msgspec.ValidationError, _Wrong) as wrong:
         raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
-    if not config.agent.state.is_absolute():
-        agent = msgspec.structs.replace(config.agent, state=path.parent / config.agent.state)
-        config = msgspec.structs.replace(config, agent=agent)
-    return config
+    agent = config.agent
+    state = path.parent / agent.state
+    key = path.parent / agent.key if agent.key != Path() else state / "signing.key"
+    steps = tuple(path.parent / each for each in agent.steps)
+    agent = msgspec.structs.replace(agent, state=state, key=key, steps=steps)
+    return msgspec.structs.replace(config, agent=agent)
+
+
+def misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> dict[str, str]:
+    """What the node file says wrongly about contracts that are known by now, by their names."""
+    return {wrong.contract: _dotted(str(wrong)) for wrong in _misfits(config, contracts)}
 
 
 def _path(kind: type, value: Any) -> Path:
@@ -177,6 +211,9 @@ def _path(kind: type, value: Any) -> Path:
 
 
 class _Wrong(ValueError):
+    #: Whose rules it breaks, where it is a contract's.
+    contract = ""
+
     def __init__(self, expected: str, found: str, path: str) -> None:
         super().__init__(f"Expected {expected}, got {found} - at `$.{path}`")
 
@@ -200,26 +237,18 @@ def _validate(config: NodeFile) -> None:
     owned: set[str] = set()
     for index, source in enumerate(config.source):
         path = f"source[{index}]"
-        contract = _contract(source.contract, f"{path}.contract")
-        if contract.level != node.level:
-            raise _Wrong(
-                f"a node of level `{contract.level}`, which owns `{contract.name}`",
-                f"`{node.level}`",
-                f"{path}.contract",
-            )
-        if source.contract in owned:
-            raise _Wrong("one source a contract", f"another for `{contract.name}`", path)
-        owned.add(source.contract)
+        _named(source.contract, f"{path}.contract")
+        for name in (source.contract, *source.also):
+            if name in owned:
+                raise _Wrong("one source a contract", f"another for `{name}`", path)
+            owned.add(name)
+        subject = source.contract.rpartition(".v")[0]
+        for name in source.also:
+            _named(name, f"{path}.also")
+            if name.rpartition(".v")[0] != subject:
+                raise _Wrong(f"another major of `{subject}`", f"`{name}`", f"{path}.also")
         if source.table.count(".") != 1:
             raise _Wrong("`schema.table`", f"`{source.table}`", f"{path}.table")
-        fields = contract.field_names
-        for field in source.columns:
-            if field not in fields:
-                raise _Wrong(
-                    f"a field of `{contract.name}` ({', '.join(fields)})",
-                    f"`{field}`",
-                    f"{path}.columns",
-                )
     granted: set[tuple[str, str]] = set()
     for index, grant in enumerate(config.grant):
         path = f"grant[{index}]"
@@ -234,7 +263,7 @@ def _validate(config: NodeFile) -> None:
 
 def _grant(grant: Grant, config: NodeFile, path: str) -> None:
     node = config.node
-    contract = _contract(grant.contract, f"{path}.contract")
+    _named(grant.contract, f"{path}.contract")
     try:
         level_of(scope_of(grant.to))
     except ValueError:
@@ -251,6 +280,48 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
             f"`{grant.scope}`",
             f"{path}.scope",
         )
+    if "hash" in grant.mask.values() and config.masking is None:
+        raise _Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
+
+
+# ---- what only a contract can say ------------------------------------------------------------
+
+
+def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[_Wrong]:
+    """The first thing wrong with each source and grant whose contract is known."""
+    parts = [("source", index, part.contract) for index, part in enumerate(config.source)]
+    parts += [("grant", index, part.contract) for index, part in enumerate(config.grant)]
+    for kind, index, name in parts:
+        if name not in contracts:
+            continue
+        try:
+            if kind == "source":
+                _source_fits(config.source[index], contracts[name], config, f"source[{index}]")
+            else:
+                _grant_fits(config.grant[index], contracts[name], f"grant[{index}]")
+        except _Wrong as wrong:
+            wrong.contract = name
+            yield wrong
+
+
+def _source_fits(source: PostgresTable, contract: Contract, config: NodeFile, path: str) -> None:
+    if contract.level != config.node.level:
+        raise _Wrong(
+            f"a node of level `{contract.level}`, which owns `{contract.name}`",
+            f"`{config.node.level}`",
+            f"{path}.contract",
+        )
+    fields = contract.field_names
+    for field in source.columns:
+        if field not in fields:
+            raise _Wrong(
+                f"a field of `{contract.name}` ({', '.join(fields)})",
+                f"`{field}`",
+                f"{path}.columns",
+            )
+
+
+def _grant_fits(grant: Grant, contract: Contract, path: str) -> None:
     fields = contract.field_names
     listed = f"a field of `{contract.name}` ({', '.join(fields)})"
     for field in (*grant.fields, *grant.mask):
@@ -270,8 +341,6 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
                 f"`{field}`",
                 f"{path}.mask",
             )
-    if "hash" in grant.mask.values() and config.masking is None:
-        raise _Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
     if grant.where:
         _rule(grant.where, fields, f"{path}.where")
 
@@ -291,7 +360,7 @@ def _parent(parent: Parent, node: Node) -> None:
     for way in ("pull", "push"):
         names: tuple[str, ...] = getattr(parent, way)
         for index, name in enumerate(names):
-            _contract(name, f"parent.{way}[{index}]")
+            _named(name, f"parent.{way}[{index}]")
         if len(set(names)) != len(names):
             raise _Wrong("each contract once", f"{list(names)}", f"parent.{way}")
     both = sorted(set(parent.pull) & set(parent.push))
@@ -314,11 +383,14 @@ def is_beside(node: str, other: str) -> bool:
     return node != other and scope_of(node) == scope_of(other)
 
 
-def _contract(name: str, path: str) -> Contract:
-    try:
-        return CONTRACTS[name]
-    except KeyError:
-        raise _Wrong(f"one of {', '.join(CONTRACTS)}", f"`{name}`", path) from None
+def is_above_or_at(node: str, other: str) -> bool:
+    """Is ``node`` at the place of ``other`` or one above it, of whatever department?"""
+    return within(scope_of(other), scope_of(node))
+
+
+def _named(name: str, path: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*\.v[1-9]\d{0,3}", name):
+        raise _Wrong("a contract such as `resident.v2`", f"`{name}`", path)
 
 
 def _address(text: str, path: str, *, several: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from agents.base.status import Hop, Status
+from contracts.model import Contract
 
 log = structlog.get_logger()
 
@@ -21,7 +22,7 @@ class Audit(Protocol):
 
 
 async def watch_freshness(
-    status: Status, promises: Mapping[str, float], audit: Audit, *, every: float = 0.25
+    status: Status, contracts: Mapping[str, Contract], audit: Audit, *, every: float = 0.25
 ) -> None:
     """Compare each window hop with the seconds its contract promises, until cancelled.
 
@@ -32,7 +33,7 @@ async def watch_freshness(
         now = time.time()
         for hop in status.hops:
             if hop.hop == "window" and hop.complete:
-                _compare(hop, now, promises[hop.contract], broken, audit)
+                _compare(hop, now, contracts[hop.contract].freshness, broken, audit)
         await asyncio.sleep(every)
 
 

@@ -38,6 +38,10 @@ DEAD = {
 }
 
 
+#: Signed contracts by contract and revision.
+CONTRACTS_TOPIC = "levelsync.contracts"
+
+
 class WrongPartitions(LevelsyncError):
     """A topic has another number of partitions than its contract."""
 

@@ -10,7 +10,7 @@ Both sides are read into a file on disk, so that memory does not grow with the n
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -19,8 +19,10 @@ import msgspec
 
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE, Continuity, Watermark
+from agents.kafka.copy import Unfit
 from agents.kafka.reader import scan
 from agents.kafka.wire import Connection, Part
+from agents.relay.terms import Giving
 from contracts.envelope import Header, format_time, header
 
 #: Rows written to the file at a time.
@@ -72,18 +74,16 @@ class Told(NamedTuple):
 class Alignment:
     """One comparison of a copy with its upstream, in a file of its own.
 
-    ``given`` says what of an upstream record the copy is to hold, None for nothing; ``since`` is the
-    moment of the alignment in microseconds since 1970 UTC.
+    ``rule`` says what of an upstream record the copy is to hold; ``since`` is the moment of the
+    alignment in microseconds since 1970 UTC.
     """
 
-    def __init__(
-        self, path: Path, contract: str, given: Callable[[Record], bytes | None], since: int
-    ) -> None:
+    def __init__(self, path: Path, contract: str, rule: Giving, since: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self._path = path
         self._contract = contract
-        self._given = given
+        self._rule = rule
         self._since = since
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript(_SCHEMA)
@@ -130,7 +130,10 @@ class Alignment:
             state.passed(record.offset, event=kind != FENCE)
             if record.key is None or kind == FENCE:
                 continue
-            value = self._given(record)
+            try:
+                value = self._rule.given(record)
+            except Unfit:
+                value = None  # it is a dead letter since it first came by
             digest = None if value is None else crc32(value)
             self._add(
                 put, number, record.key, topic, record.offset,
@@ -169,8 +172,8 @@ class Alignment:
                 continue
             async for record in scan(connection, part, max(first, following[0]), stop):
                 if record.offset == following[0]:
-                    value = self._given(record)
-                    headers = self._anew(record.headers, following[1])
+                    value = self._rule.given(record)
+                    headers = self._anew(self._rule.headers(record), following[1])
                     yield part[1], part[0], Told(record, value, headers)
                     following = wanted.fetchone()
                     if following is None:

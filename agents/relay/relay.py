@@ -30,7 +30,7 @@ from agents.kafka.reader import Stretch, TopicReader
 from agents.kafka.topics import Topic, ensure
 from agents.kafka.wire import Claim, Connection, Part
 from agents.relay.align import Alignment
-from agents.relay.terms import Terms
+from agents.relay.terms import Giving, Terms, Whole
 from agents.relay.view import Passed, View
 from contracts.envelope import header
 
@@ -303,8 +303,8 @@ class Relay:
         self.hop.state = "aligning"
         self._since = max(time.time_ns() // 1000, self._since + 1, self._resync)
         name = f"{self._target.name}.align"
-        given = self._view.rule.given if self._view else _whole
-        alignment = Alignment(self._state / name, self.hop.contract, given, self._since)
+        rule: Giving = self._view.rule if self._view else Whole()
+        alignment = Alignment(self._state / name, self.hop.contract, rule, self._since)
         try:
             for part, end in ends.items():
                 # From here on no other agent resumes before this is done.
@@ -542,16 +542,16 @@ class Relay:
                 kind = take(record, state)
             if kind is True:
                 passed: Passed | Record | None = record
-                if view:
-                    passed = view.take(stretch.partition, record)
-                if passed is None:
-                    continue
-                if held:
-                    name = (header(passed.headers, "ce_id") or b"").decode()
-                    if name in held:
-                        held.discard(name)
-                        continue
                 try:
+                    if view:
+                        passed = view.take(stretch.partition, record)
+                    if passed is None:
+                        continue
+                    if held:
+                        name = (header(passed.headers, "ce_id") or b"").decode()
+                        if name in held:
+                            held.discard(name)
+                            continue
                     copy.add(
                         part,
                         record.key,
@@ -604,7 +604,3 @@ class Relay:
             if copy.unmarked((self._target.name, partition)):
                 await self._mark(partition, lane, copy)
         await copy.drain()
-
-
-def _whole(record: Record) -> bytes | None:
-    return record.value

@@ -1,14 +1,14 @@
 """What a grant lets through: which rows, which fields, and how much of each."""
 
 import hmac
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from agents.base.stream import Record
-from contracts.envelope import header
+from contracts.envelope import Header, header
 from contracts.expression import Expression
 from contracts.identifiers import within
 from contracts.model import Contract, Mask
@@ -32,17 +32,44 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: tuple[str, ...] = ()
     mask: dict[str, Mask] = {}
     key: str = ""
+    #: From and to which revision records are stepped, where the copy is of another major.
+    step: str = ""
     ended: bool = False
 
     @property
     def whole(self) -> bool:
         """Are all fields given as they are?"""
-        return not (self.fields or self.mask)
+        return not (self.fields or self.mask or self.step)
 
     @property
     def everything(self) -> bool:
         """Is every row given, and whole?"""
         return self.scope == "0" and not self.where and self.whole and not self.ended
+
+
+class Giving(Protocol):
+    """What of each record goes on, and under which headers."""
+
+    def given(self, record: Record) -> bytes | None:
+        """The value, None when the record does not go on. Raises Unfit for one that should, but
+        cannot."""
+        ...
+
+    def headers(self, record: Record) -> Sequence[Header]:
+        """The headers it goes on with."""
+        ...
+
+
+class Whole:
+    """Everything as it is."""
+
+    def given(self, record: Record) -> bytes | None:
+        """See :class:`Giving`."""
+        return record.value
+
+    def headers(self, record: Record) -> Sequence[Header]:
+        """See :class:`Giving`."""
+        return record.headers
 
 
 def fingerprint(secret: str) -> str:
@@ -90,6 +117,10 @@ class Rule:
             return record.value
         reduced: bytes = form.encode(self._reduced(fields))
         return reduced
+
+    def headers(self, record: Record) -> Sequence[Header]:
+        """See :class:`Giving`."""
+        return record.headers
 
     def _within(self, record: Record) -> bool:
         scope = header(record.headers, "ce_scope") or b""

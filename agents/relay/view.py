@@ -18,6 +18,7 @@ from agents.kafka.ends import End
 from agents.kafka.reader import scan
 from agents.kafka.wire import Connection, Part
 from agents.relay.align import deleted
+from agents.relay.step import Step
 from agents.relay.terms import Rule
 from contracts.envelope import Header, header
 
@@ -43,7 +44,7 @@ class View:
     source's deletion counts, so a record that moved to another owner is not deleted by the first.
     """
 
-    def __init__(self, contract: str, rule: Rule, path: Path) -> None:
+    def __init__(self, contract: str, rule: Rule | Step, path: Path) -> None:
         self.rule = rule
         self._contract = contract
         self._members = Members(path)
@@ -76,11 +77,11 @@ class View:
         value = self.rule.given(record)
         if value is not None:
             self._members.put(partition, key, _source(record))
-            return Passed(value, record.headers)
+            return Passed(value, self.rule.headers(record))
         if self._members.source(partition, key) != _source(record):
             return None
         self._members.put(partition, key, _OUT)
-        return Passed(None, deleted(record.headers, self._contract))
+        return Passed(None, deleted(self.rule.headers(record), self._contract))
 
     def marking(self, partition: int) -> Callable[[int], None]:
         """A watermark is about to be drawn; the answer is called with its offset once it stands."""

@@ -1,10 +1,12 @@
 """Reading a contract's topics into the store: the last step of an event."""
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+import msgspec
 import structlog
 
 from agents.base.errors import Unavailable
@@ -16,7 +18,8 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.reader import TopicReader
 from agents.kafka.wire import Connection, Part
 from agents.window.feed import Feed
-from agents.window.store import Applied, Store
+from agents.window.store import Applied, Judge, Store
+from contracts.check import Checker
 from contracts.model import Contract
 
 log = structlog.get_logger()
@@ -42,7 +45,7 @@ class Follow:
         feed: Feed,
         sources: Callable[[], frozenset[str]],
     ) -> None:
-        self.contract = contract
+        self.use(contract)
         self.hop = Hop("window", contract.name, contract.name, "window")
         self.repeated = 0
         self.out_of_order = 0
@@ -60,6 +63,12 @@ class Follow:
         self._again: dict[Part, int] = {}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self.hop.latency = self.latency
+
+    def use(self, contract: Contract) -> None:
+        """From the next run on the events are checked against ``contract``."""
+        self.contract = contract
+        meaning = hashlib.sha256(msgspec.json.encode(contract)).hexdigest()
+        self._judge = Judge(f"{contract.dataschema} {meaning[:16]}", Checker(contract).decode)
 
     @property
     def shown(self) -> bool:
@@ -88,8 +97,9 @@ class Follow:
     async def _start(self, connection: Connection, counts: Mapping[str, int]) -> dict[Part, int]:
         """Where to read on: where the store stands, or the beginning of what it never read.
 
-        When an operator asks for it, or the contract comes from another topic than before, everything
-        is told again from the top, and what is not told then is deleted at the end of it.
+        When an operator asks for it, the contract comes from another topic than before, or what was
+        refused may be right by now, everything is told again from the top, and what is not told then is
+        deleted at the end of it.
         """
         name = self.contract.name
         ends = await connection.ends(
@@ -97,7 +107,8 @@ class Follow:
         )
         former = self._store.origins(name) - counts.keys()
         self._again = {}
-        if former or self.hop.aligned < self.resync:
+        stale = self._store.refused_by_others(name, self._judge.name)
+        if former or stale or self.hop.aligned < self.resync:
             log.info("the state is told again from the top", contract=name, former=sorted(former))
             self._again = {part: last for part, (_, last) in ends.items()}
             self._store.tell_again(name)
@@ -118,7 +129,7 @@ class Follow:
                 part = (piece.topic, piece.partition)
                 if piece.records:
                     state = self._states.setdefault(part, Continuity())
-                    self._applied(self._store.apply(self.contract.name, piece, state))
+                    self._applied(self._store.apply(self.contract.name, piece, state, self._judge))
                 lags[part] = piece.end - piece.next
                 if piece.next >= self._again.get(part, piece.next + 1):
                     del self._again[part]
@@ -134,6 +145,12 @@ class Follow:
 
     def _applied(self, applied: Applied) -> None:
         self.hop.events += len(applied.changes)
+        if applied.refused:
+            self.hop.rejected += applied.refused
+            log.error(
+                "changes that break the contract are not shown", contract=self.contract.dataschema,
+                count=applied.refused, topics=self.hop.from_,
+            )  # fmt: skip
         self.repeated += applied.repeated
         self.out_of_order += applied.out_of_order
         self._feed.publish(applied.changes)

@@ -117,7 +117,6 @@ class _Gateway:
         self._store = store
         self._feed = feed
         self._follows = follows
-        self._fields = {name: fields_of(follow.contract) for name, follow in follows.items()}
 
     async def contracts(self, request: web.Request) -> web.Response:
         _parameters(request)
@@ -144,7 +143,8 @@ class _Gateway:
             "repeated": follow.repeated,
             "out_of_order": follow.out_of_order,
             "latency_ms": follow.latency(),
-            "fields": self._fields[contract.name],
+            "fields": fields_of(contract),
+            "refused": hop.rejected,
         }
 
     async def record(self, request: web.Request) -> web.Response:
@@ -153,14 +153,22 @@ class _Gateway:
         key = request.match_info["key"]
         entry = self._store.get(follow.contract.name, key)
         headers = _complete(follow)
+        refusal = self._store.refusal(follow.contract.name, key)
         if entry is None:
-            response = _problem(404, "No such record", f"`{follow.contract.name}` has no `{key}`")
+            said = f"`{follow.contract.name}` has no `{key}`"
+            if refusal:
+                said += f"; what came of it was refused: {refusal.message} - at `{refusal.path}`"
+            response = _problem(404, "No such record", said)
             response.headers.update(headers)
             return response
-        headers["ETag"] = tag = f'"{entry.id}"'
+        headers["ETag"] = tag = f'"{refusal.id if refusal else entry.id}"'
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers=headers)
-        return _json(described(entry), headers)
+        found = described(entry)
+        if refusal:
+            # What is shown is older than what came last, and says so.
+            found["refused"] = msgspec.to_builtins(refusal) | {"time": format_time(refusal.time)}
+        return _json(found, headers)
 
     async def records(self, request: web.Request) -> web.Response:
         follow = self._follow(request)

@@ -8,7 +8,7 @@ part of one: what is lost is read from Kafka again, from the position that was l
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from agents.base.errors import GapFound, LevelsyncError, Policy, StreamReplaced
 from agents.base.stream import Record, Slice, take
 from agents.base.watermark import Continuity
 from agents.kafka.topics import contract_of
+from contracts.check import Rejected
 from contracts.envelope import event_of
 
 #: The feed keeps this many changes, so that a subscriber may be away for as long.
@@ -39,6 +40,10 @@ CREATE TABLE IF NOT EXISTS change (
 );
 CREATE TABLE IF NOT EXISTS position (
     topic TEXT, partition INTEGER, next INTEGER, state BLOB, PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refused (
+    contract TEXT, key TEXT, id TEXT, time INTEGER, judge TEXT, path TEXT, rule TEXT, message TEXT,
+    PRIMARY KEY (contract, key)
 ) WITHOUT ROWID;
 CREATE TEMP TABLE told (contract TEXT, key TEXT, PRIMARY KEY (contract, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS total (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
@@ -85,6 +90,24 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     copied: bool = False
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """The newest change of a key did not keep its contract: what is shown of the key is older."""
+
+    id: str
+    time: int
+    path: str
+    rule: str
+    message: str
+
+
+class Judge(msgspec.Struct, frozen=True):
+    """What every value must pass before it is shown: ``check`` raises Rejected; ``name`` tells one
+    contract, revision and grant from another."""
+
+    name: str
+    check: Callable[[bytes], object]
+
+
 class Applied(msgspec.Struct):
     """What one slice did."""
 
@@ -92,6 +115,8 @@ class Applied(msgspec.Struct):
     #: Events that were there already or were older than what is there; 0 unless a promise broke.
     repeated: int = 0
     out_of_order: int = 0
+    #: Changes that did not keep their contract.
+    refused: int = 0
 
 
 class Store:
@@ -107,6 +132,8 @@ class Store:
         self._trimmed = 0
         #: Contracts that are being told again from the top; table ``told`` has the keys.
         self._again: set[str] = set()
+        #: Contracts that may have refused changes.
+        self._refusing = {name for (name,) in self._base.execute("SELECT contract FROM refused")}
 
     def tell_again(self, contract: str) -> None:
         """Everything of ``contract`` is told again from here on: repeats are to be expected."""
@@ -135,6 +162,11 @@ class Store:
         base.execute(
             "UPDATE total SET records = records - ? WHERE contract = ?", (len(gone), contract)
         )
+        base.execute(
+            "DELETE FROM refused WHERE contract = ?"
+            " AND key NOT IN (SELECT key FROM told WHERE told.contract = refused.contract)",
+            (contract,),
+        )
         for topic in self.origins(contract) - kept:
             base.execute("DELETE FROM position WHERE topic = ?", (topic,))
         base.execute("DELETE FROM told WHERE contract = ?", (contract,))
@@ -147,8 +179,11 @@ class Store:
         rows = self._base.execute("SELECT DISTINCT topic FROM position")
         return {topic for (topic,) in rows if contract_of(topic) == contract}
 
-    def apply(self, contract: str, piece: Slice, state: Continuity) -> Applied:
-        """Apply a slice and save ``state``, which takes the records in as it reads.
+    def apply(
+        self, contract: str, piece: Slice, state: Continuity, judge: Judge | None = None
+    ) -> Applied:
+        """Apply a slice and save ``state``, which takes the records in as it reads. What ``judge`` does
+        not let through is kept as refused.
 
         Raises StoreFull with nothing applied. On GapFound or StreamReplaced what stands before the
         bad watermark is applied, and the position stays before it.
@@ -167,7 +202,7 @@ class Store:
                     found, position = error, record.offset
                     break
                 if event:
-                    self._enter(contract, piece.topic, record, applied)
+                    self._enter(contract, piece.topic, record, applied, judge)
             base.execute(
                 "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)",
                 (piece.topic, piece.partition, position, msgspec.json.encode(state)),
@@ -186,7 +221,14 @@ class Store:
         self._trim(len(applied.changes))
         return applied
 
-    def _enter(self, contract: str, topic: str, record: Record, applied: Applied) -> None:
+    def _enter(
+        self,
+        contract: str,
+        topic: str,
+        record: Record,
+        applied: Applied,
+        judge: Judge | None,
+    ) -> None:
         event = event_of(record.value, record.headers)
         base = self._base
         row = base.execute(
@@ -213,6 +255,22 @@ class Store:
                 (topic, contract, event.key),
             )
             return
+        if judge and event.value is not None:
+            try:
+                judge.check(event.value)
+            except Rejected as refused:
+                base.execute(
+                    "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (contract, event.key, event.id, event.time, judge.name, refused.path,
+                     refused.rule, refused.message),
+                )  # fmt: skip
+                self._refusing.add(contract)
+                applied.refused += 1
+                return
+        if contract in self._refusing:
+            base.execute(
+                "DELETE FROM refused WHERE contract = ? AND key = ?", (contract, event.key)
+            )
         was = row[2] if row else ""
         cursor = base.execute(
             _ENTER_CHANGE,
@@ -264,6 +322,23 @@ class Store:
             f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key = ?", (contract, key)
         ).fetchone()
         return Entry(*row) if row else None
+
+    def refusal(self, contract: str, key: str) -> Refusal | None:
+        """Why the newest change of ``key`` is not shown; None when it is."""
+        if contract not in self._refusing:
+            return None
+        row = self._base.execute(
+            "SELECT id, time, path, rule, message FROM refused WHERE contract = ? AND key = ?",
+            (contract, key),
+        ).fetchone()
+        return Refusal(*row) if row else None
+
+    def refused_by_others(self, contract: str, judge: str) -> bool:
+        """Were changes refused by another contract, revision or grant than ``judge``'s?"""
+        row = self._base.execute(
+            "SELECT 1 FROM refused WHERE contract = ? AND judge <> ? LIMIT 1", (contract, judge)
+        ).fetchone()
+        return row is not None
 
     def page(self, contract: str, scope: str, after: str, limit: int) -> list[Entry]:
         """Up to ``limit`` records of ``scope`` with keys after ``after``, in the order of keys."""

@@ -8,6 +8,7 @@ from rich.table import Table
 _COLUMNS = {
     "records_per_s": "records/s",
     "records_per_cpu_s": "records/CPU-s",
+    "us_per_record": "µs/record",
     "rss_mb": "RSS MB",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",

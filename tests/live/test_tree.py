@@ -186,7 +186,7 @@ async def test_grants_are_shown_to_both_sides(tree: Tree) -> None:
         assert ("37", "3701") in both
     (told,) = [each for each in found["gives"] if each["to"] == "37-civil"]
     assert told["purpose"] == "windows"
-    assert told["masked"] == ["legal_person_id"]
+    assert told["mask"] == {"legal_person_id": "last4"}
     text = await asyncio.to_thread(levelsync, "grants", tree.agents["37"].node_file)
     assert "business_licence.v1  37 → 37-civil  every row" not in text
     assert "masked legal_person_id" in text

@@ -12,7 +12,7 @@ from agents.kafka.cluster import Cluster
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.store import Store
-from contracts.subjects import CONTRACTS
+from tests.agents.window.scripted import LOOSE
 from tests.live.streams import Writer, event, until_true
 
 pytestmark = pytest.mark.live
@@ -26,7 +26,7 @@ async def test_another_topic_and_a_resync_change_only_what_differs(
     topics = {"resident.v2.from.77"}
     follow = Follow(
         Status("370102", "test"),
-        contract=CONTRACTS["resident.v2"],
+        contract=LOOSE,
         cluster=cluster,
         store=store,
         feed=Feed(store),

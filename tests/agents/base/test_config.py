@@ -81,7 +81,7 @@ def test_the_examples_are_right(name: str) -> None:
         ('id = "370102"', 'id = "37010"', "Expected a division code such as `370102`, got `37010`"),
         ('"127.0.0.1:9292"', '"127.0.0.1"', "Expected `host:port`, got `127.0.0.1`, at `kafka.bootstrap`"),
         ('id = "3701"', 'id = "3702"', "Expected a node above `370102`, got `3702`, at `parent.id`"),
-        ('pull = ["resident.v2"]', 'pull = ["resident.v9"]', "at `parent.pull[0]`"),
+        ('pull = ["resident.v2"]', 'pull = ["resident"]', "at `parent.pull[0]`"),
         ('push = ["bus', 'push = ["resident.v2", "bus', "`resident.v2` in pull and push"),
         ('contract = "business_licence.v1"\ndsn', 'contract = "resident.v2"\ndsn', "level `province`, which owns `resident.v2`"),
         ('credit_code = "cert_no"', 'code = "cert_no"', "got `code`, at `source[0].columns`"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.base.freshness import BROKEN, KEPT, watch_freshness
 from agents.base.status import Status
+from contracts.subjects import CONTRACTS
 
 
 class Heard:
@@ -24,9 +25,7 @@ async def test_a_breach_and_its_end_are_each_told_once() -> None:
     status, heard = Status("370102", "test"), Heard()
     hop = status.hop("window", "resident.v2", "", "window")
     status.hop("link", "resident.v2", "", "elsewhere").complete = 1
-    watching = asyncio.create_task(
-        watch_freshness(status, {"resident.v2": 2.0}, heard, every=0.005)
-    )
+    watching = asyncio.create_task(watch_freshness(status, CONTRACTS, heard, every=0.005))
     await asyncio.sleep(0.03)
     assert heard.kinds == [], "what was never complete breaks nothing yet"
     hop.complete = int((time.time() - 1.0) * 1e6)

@@ -18,7 +18,7 @@ TOPICS = [
 def holdings(node: str, parent: str | None, *told: Announcement, owns: str = "") -> Holdings:
     grants = Grants(CLUSTER)
     for each in told:
-        grants._enter(msgspec.json.encode(each))
+        grants.bulletin.enter(each.key, msgspec.json.encode(each))
     held = Holdings(CLUSTER, grants, node, parent)
     held.owns = frozenset(owns.split())
     held.see(TOPICS)
@@ -68,6 +68,7 @@ def test_a_topic_is_not_gone_because_a_starting_broker_does_not_know_it() -> Non
 def test_two_nodes_cannot_fill_one_topic() -> None:
     grants = Grants(CLUSTER)
     topic = "resident.v2.to.3701-housing"
-    grants._enter(msgspec.json.encode(Announcement("resident.v2", "3701", "3701-housing", topic)))
+    told = Announcement("resident.v2", "3701", "3701-housing", topic)
+    grants.bulletin.enter(told.key, msgspec.json.encode(told))
     assert grants.filled_by_another(topic, "3701-civil") == "3701"
     assert grants.filled_by_another(topic, "3701") == ""

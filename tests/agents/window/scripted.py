@@ -5,8 +5,23 @@ import msgspec
 from agents.base.stream import Record, Slice
 from agents.base.watermark import FENCE, KEY, TYPE, Continuity, Watermark
 from contracts.envelope import Event, headers_of
+from contracts.subjects import CONTRACTS
 
 TOPIC = "resident.v2.from.3701"
+_RESIDENT = CONTRACTS["resident.v2"]
+#: As residents, but a record may have as little in it as a test needs.
+LOOSE = msgspec.structs.replace(
+    _RESIDENT,
+    rules=(),
+    fields=tuple(
+        msgspec.structs.replace(
+            field,
+            required=False,
+            shape=msgspec.structs.replace(field.shape, nullable=True),
+        )
+        for field in _RESIDENT.fields
+    ),
+)
 
 
 class Script:

@@ -15,8 +15,7 @@ from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
 from agents.window.store import Store
-from contracts.subjects import CONTRACTS
-from tests.agents.window.scripted import TOPIC, Script
+from tests.agents.window.scripted import LOOSE, TOPIC, Script
 
 MARKED = 1_700_000_000_000_000
 
@@ -46,7 +45,7 @@ class Window:
         feed = Feed(store)
         self.follow = Follow(
             status,
-            contract=CONTRACTS["resident.v2"],
+            contract=LOOSE,
             cluster=Cluster("127.0.0.1:1"),
             store=store,
             feed=feed,
@@ -97,6 +96,27 @@ async def test_a_record_is_answered_with_its_completeness(window: Window) -> Non
     await window.bring()
     changed = await window.get("/v1/resident.v2/records/a", If_None_Match=answer.headers["ETag"])
     assert (await changed.json())["record"] == {"name": "two"}
+
+
+async def test_a_change_that_breaks_the_contract_is_not_shown_and_said(window: Window) -> None:
+    before = await window.get("/v1/resident.v2/records/a")
+    window.script.put("a", value=b'{"name":"one","sex":"7"}')
+    window.script.put("c", value=b'{"sex":"7"}')
+    window.script.mark(MARKED)
+    await window.bring()
+    answer = await window.get("/v1/resident.v2/records/a", If_None_Match=before.headers["ETag"])
+    body = await answer.json()
+    assert body["record"] == {"name": "one"}
+    assert (body["refused"]["path"], body["refused"]["rule"]) == ("$.sex", "enum")
+    missing = await window.get("/v1/resident.v2/records/c")
+    assert missing.status == 404
+    assert "refused" in (await missing.json())["detail"]
+    (row,) = (await (await window.get("/v1/contracts")).json())["contracts"]
+    assert (row["refused"], row["records"]) == (2, 2)
+    window.script.put("a", value=b'{"name":"two"}')
+    await window.bring()
+    mended = await (await window.get("/v1/resident.v2/records/a")).json()
+    assert (mended["record"], "refused" in mended) == ({"name": "two"}, False)
 
 
 async def test_pages_follow_their_scope(window: Window) -> None:

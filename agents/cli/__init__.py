@@ -70,16 +70,34 @@ def _parser() -> argparse.ArgumentParser:
     granted = command("grants", grants, "What this node gives and is given, to whom, for what.")
     granted.add_argument("node_file", type=Path, metavar="NODE.toml")
     granted.add_argument("--json", action="store_true", help="for programs")
-    contracts = command("contract", contract, "The contracts this version knows.")
-    contracts.add_argument("action", choices=["list", "show"])
-    contracts.add_argument("name", nargs="?", metavar="CONTRACT", help="for show")
-    contracts.add_argument("--json", action="store_true", help="for programs")
+    _add_contract(
+        command("contract", None, "Contracts: what there is, writing, checking, publishing.")
+    )
     letters = command("dead-letters", dead_letters, "Changes that were refused, and why.")
     letters.add_argument("action", choices=["list", "show"])
     letters.add_argument("node_file", type=Path, metavar="NODE.toml")
     letters.add_argument("key", nargs="?", help="only this key's")
     letters.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def _add_contract(parser: argparse.ArgumentParser) -> None:
+    from agents.cli import contracts
+
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, add, does, text in (
+        ("list", contracts.add_list, contracts.listed, "The contracts there are."),
+        ("show", contracts.add_show, contracts.show, "One contract whole, as JSON."),
+        (
+            "publish",
+            contracts.add_publish,
+            contracts.publish,
+            "Sign contracts and tell every level below of them.",
+        ),
+    ):
+        made = commands.add_parser(name, help=text, description=text)
+        add(made)
+        made.set_defaults(command=does)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -91,6 +109,7 @@ def demo(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     from agents.base.config import load
     from agents.base.errors import ConfigError
+    from contracts.subjects import CONTRACTS
 
     try:
         config = load(args.node_file)
@@ -101,12 +120,16 @@ def check(args: argparse.Namespace) -> int:
             print(error)
         return 1
     summary = _summary(config)
+    if unknown := sorted(config.named - CONTRACTS.keys()):
+        summary["waits"] = unknown
     if args.json:
         print(json.dumps({"ok": True, **summary}, ensure_ascii=False))
     else:
         print(f"{args.node_file}: right")
         for name, values in summary.items():
             print(f"  {name:9} {', '.join(values) if isinstance(values, list) else values}")
+        if unknown:
+            print("  The last are not installed here: they wait until their owner publishes them.")
     return 0
 
 
@@ -174,11 +197,11 @@ def _print_status(found: dict[str, Any]) -> None:
 def resync(args: argparse.Namespace) -> int:
     """The request is a file, so that it stands also while the agent is away or is killed."""
     from agents.base.config import load
-    from contracts.subjects import CONTRACTS
 
     config = load(args.node_file)
-    if args.contract not in CONTRACTS:
-        print(f"Expected one of {', '.join(CONTRACTS)}, got {args.contract}", file=sys.stderr)
+    if args.contract not in config.named:
+        named = ", ".join(sorted(config.named))
+        print(f"Expected one of {named}, got {args.contract}", file=sys.stderr)
         return 2
     file = config.agent.state / "resync" / args.contract
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -238,43 +261,10 @@ def _terms(told: "Announcement") -> str:
     what = [
         told.rows or "every row",
         f"only {', '.join(told.fields)}" if told.fields else "every field",
-        told.masked and f"masked {', '.join(told.masked)}",
+        told.mask and f"masked {', '.join(told.mask)}",
         told.until and f"until {told.until}",
     ]
     return ", ".join(each for each in what if each)
-
-
-def contract(args: argparse.Namespace) -> int:
-    import msgspec
-
-    from contracts.subjects import CONTRACTS
-
-    if args.action == "show":
-        if args.name not in CONTRACTS:
-            print(f"Expected one of {', '.join(CONTRACTS)}, got {args.name}", file=sys.stderr)
-            return 2
-        found = CONTRACTS[args.name]
-        shown = msgspec.to_builtins(found)
-        print(json.dumps(shown, ensure_ascii=False, indent=None if args.json else 2))
-        return 0
-    rows = [
-        {
-            "contract": found.name,
-            "revision": found.revision,
-            "title": found.title.zh,
-            "owner": found.owner.zh,
-            "level": found.level,
-            "key": found.key,
-            "freshness_s": found.freshness,
-        }
-        for found in CONTRACTS.values()
-    ]
-    if args.json:
-        print(json.dumps(rows, ensure_ascii=False))
-    else:
-        for row in rows:
-            print("  ".join(f"{value!s:20}" for value in row.values()).rstrip())
-    return 0
 
 
 def dead_letters(args: argparse.Namespace) -> int:
@@ -308,7 +298,3 @@ def run(args: argparse.Namespace) -> int:
 
     asyncio.run(serve(args.node_file, config))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
