@@ -5,6 +5,7 @@ decoder each costs five times as much.
 """
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -130,6 +131,8 @@ def inspections_of(shape: Shape) -> list[Inspection]:
     match shape:
         case String():
             return [*_patterns(shape), *_faults(shape)]
+        case Number():
+            return [_finite]
         case Decimal():
             sign = "positive " if shape.positive else ""
             expected = (
@@ -192,6 +195,12 @@ def _faults(shape: String) -> list[Inspection]:
 
 def _expected(form: Format) -> str:
     return f"Expected a {form.title.en}" + (f" by {form.standard}" if form.standard else "")
+
+
+def _finite(value: float) -> None:
+    # JSON has no other; a source that speaks to us in Python may.
+    if not math.isfinite(value):
+        raise Rejected("", "range", "Expected a finite number")
 
 
 def _each(inner: Inspection) -> Inspection:

@@ -34,6 +34,8 @@ def explained(error: Exception) -> Rejected:
     return Rejected("$", "json", f"Expected JSON, {error}")
 
 
+#: Characters of an unknown name that are said.
+_NAME = 64
 _AT = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _RULES = (
     ("missing required field", "required"),
@@ -55,7 +57,11 @@ def _by_rule(text: str) -> Rejected:
     rule = next((name for part, name in _RULES if part in message), "type")
     path = match["path"] or "$"
     if rule in ("required", "unknown-field") and (named := re.search(r"`([^`]*)`$", message)):
-        path = f"{path}.{named[1]}"
+        path = f"{path}.{named[1][:_NAME]}"
+        wanted = "this field, got none" if rule == "required" else "a field of the contract"
+        message = f"Expected {wanted}"
     if rule == "enum":
         message = "Expected a value of the code table, got another"
+    if rule == "range" and "range" in message:
+        message = "Expected a smaller number"
     return Rejected(path, rule, message)

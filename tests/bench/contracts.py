@@ -261,7 +261,10 @@ def _rules(events: list[Wire], seconds: float) -> dict[str, Any]:
         "case": "rules",
         "equal": True,
         "levelsync": {**_side(with_rules, len(values), True), "us_per_rule": round(cost, 2)},
-        "peer": {"name": "the same contract without its rules", **_side(without, len(values), True)},
+        "peer": {
+            "name": "the same contract without its rules",
+            **_side(without, len(values), True),
+        },
         "note": f"each of the {count} rules in CEL costs {cost:.2f} µs",
     }
 

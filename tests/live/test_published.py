@@ -109,6 +109,10 @@ class Line:
                 " ends date)"
             )
             await office.execute(
+                "CREATE TABLE stall (permit_no text PRIMARY KEY, division_code text, issued date,"
+                " ends date)"
+            )
+            await office.execute(
                 "CREATE TABLE resident (citizen_no char(18) PRIMARY KEY, full_name text, sex text,"
                 " birth_date date, nation text, street_code text, address text, household text,"
                 " relation text, status text, phone text, registered_at timestamptz)"
@@ -139,7 +143,7 @@ class Line:
             above = _PARENTS[node]
             parts.append(
                 f'[parent]\nid = "{above}"\nbootstrap = "{self.brokers[above].bootstrap}"\n'
-                f"pull = {json.dumps(contracts)}"
+                f'pull = {json.dumps(contracts)}\npush = ["stall.v1"]'
             )
         for child, above in _PARENTS.items():
             if above == node:
@@ -147,6 +151,11 @@ class Line:
                     f'[[grant]]\ncontract = "{name}"\nto = "{child}"\npurpose = "windows"'
                     for name in contracts
                 ]
+        if node == "370102":
+            parts.append(
+                '[[source]]\nkind = "postgres"\ndsn = "${DSN}"\ncontract = "stall.v1"\n'
+                'table = "public.stall"'
+            )
         if node == "37":
             source = '[[source]]\nkind = "postgres"\ndsn = "${DSN}"\n'
             columns = (
@@ -274,7 +283,7 @@ async def test_what_breaks_readers_is_not_published(line: Line) -> None:
     wrong = line.published(2, NOTE.replace(" | None = None", ""))
     done = line.levelsync("contract", "publish", wrong, "--node", line.file("37"))
     assert done.returncode == 1
-    assert "permit.v1/1.1" in done.stderr
+    assert "field-added-without-default" in done.stderr
     assert "$.note" in done.stderr
 
 
@@ -320,7 +329,24 @@ async def test_forged_contracts_are_refused_at_every_level_and_said(line: Line) 
         if row["name"] == "permit.v1"
     ]
     assert row["revision"] == "1.1"
-    assert "whose key was" in line.agents["370102"].tail(200)
+    async with asyncio.timeout(PROMISED):
+        while "whose key was" not in line.agents["370102"].tail(200):
+            await asyncio.sleep(0.1)
+
+
+async def test_what_a_county_defines_travels_up_with_its_records(line: Line) -> None:
+    file = line.folder / "stall.py"
+    text = PERMIT.format(minor=0, more="").replace('"permit"', '"stall"')
+    file.write_text(text.replace('level="province"', 'level="county"'), encoding="utf-8")
+    done = line.levelsync("contract", "publish", file, "--node", line.file("370102"))
+    assert done.returncode == 0, done.stderr
+    await line.write("INSERT INTO stall VALUES ('P000001', '370102001', '2026-01-01', NULL)")
+    await line.until("37", "stall.v1/records/P000001", lambda found: True, seconds=20.0)
+    shown = line.levelsync("contract", "list", "--node", line.file("37"), "--json")
+    publishers = {
+        row["contract"]: row["publisher"] for row in json.loads(shown.stdout)["contracts"]
+    }
+    assert publishers["stall.v1"] == "370102"
 
 
 async def test_two_majors_are_filled_at_once_until_the_sunset(line: Line) -> None:
