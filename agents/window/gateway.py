@@ -22,6 +22,7 @@ from agents.window.follow import Follow
 from agents.window.store import Store
 from contracts.envelope import format_time
 from contracts.model import Contract
+from contracts.shape import Enum, Shape
 
 PAGE = Path(__file__).parent / "page"
 _FILES = {
@@ -296,12 +297,19 @@ def _text(text: Any) -> dict[str, str]:
 
 
 def fields_of(contract: Contract) -> list[dict[str, Any]]:
-    """Name, titles and whether it is personal, for each field, in the contract's order."""
+    """Name, titles, whether it is personal and what its codes mean, for each field, in the contract's
+    order."""
     return [
         {
             "name": field.name,
             "title": _text(field.title),
             "personal": field.name in contract.personal,
+            "labels": _labels(field.shape),
         }
         for field in contract.fields
     ]
+
+
+def _labels(shape: Shape) -> dict[str, dict[str, str]]:
+    labels = shape.labels if isinstance(shape, Enum) else {}
+    return {code: _text(label) for code, label in labels.items()}

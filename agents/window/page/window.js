@@ -13,6 +13,8 @@ const WORDS = {
     none: k => `没有号码为 ${k} 的记录。`, put: "更新", delete: "删除", gone: "此记录已被删除。",
     source: "来源", changed: "变更时间", complete: "数据完整截至", revision: "合同版本", empty: "（空）",
     state: "状态", error: "出错了：",
+    refused: why => `最近一次变更不符合合同，未予显示，以下是此前的内容。（${why}）`,
+    unshown: n => `${n} 条变更不符合合同，未予显示`,
   },
   en: {
     title: "Data window", tagline: "What the levels above know, now", skip: "Skip to look-up",
@@ -27,6 +29,8 @@ const WORDS = {
     none: k => `There is no record with the number ${k}.`, put: "change", delete: "deleted",
     gone: "This record was deleted.", source: "Source", changed: "Changed", complete: "Complete as of",
     revision: "Contract", empty: "(empty)", state: "State", error: "That went wrong: ",
+    refused: why => `The last change breaks the contract and is not shown; this is what was before. (${why})`,
+    unshown: n => `${n} changes break the contract and are not shown`,
   },
 };
 
@@ -122,6 +126,7 @@ function card(one) {
   if (one.latency_ms) facts.append(element("span", say("arrival")(Math.round(one.latency_ms.p50))));
   facts.append(element("span", one.owner[language]));
   item.append(title, age, spark(one), facts);
+  if (one.refused) item.append(element("p", say("unshown")(one.refused), { class: "trouble" }));
   if (one.error) item.append(element("p", one.error, { class: "trouble" }));
   return item;
 }
@@ -189,7 +194,7 @@ function drawAnswer() {
   for (const field of one.fields) {
     const row = element("tr", null, { "data-field": field.name });
     const value = entry.record[field.name];
-    const cell = element("td", told(value));
+    const cell = element("td", meant(field, value));
     if (changed.has(field.name)) cell.className = "changed";
     row.append(element("th", field.title[language], { scope: "row" }), cell);
     body.append(row);
@@ -201,7 +206,17 @@ function drawAnswer() {
     foot.append(row);
   }
   table.append(body, foot);
-  byId("answer").replaceChildren(table);
+  const parts = [table];
+  if (entry.refused) {
+    parts.unshift(element("p", say("refused")(entry.refused.message), { class: "problem", role: "alert" }));
+  }
+  byId("answer").replaceChildren(...parts);
+}
+
+// A code with its meaning: "1 男".
+function meant(field, value) {
+  const label = field.labels && field.labels[value];
+  return label ? `${value} ${label[language]}` : told(value);
 }
 
 function told(value) {

@@ -138,6 +138,8 @@ async def test_the_list_of_contracts_says_how_fresh_and_how_much(window: Window)
     titles = {field["name"]: field["title"]["en"] for field in found["fields"]}
     assert titles["id_number"] == "Citizen number"
     assert titles["phone"] == "Phone"
+    (sex,) = [field for field in found["fields"] if field["name"] == "sex"]
+    assert sex["labels"]["1"] == {"zh": "男", "en": "Male"}
     assert next(field for field in found["fields"] if field["name"] == "name")["personal"]
 
 
