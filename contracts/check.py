@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from contracts.compiled import Match, inspections_of, struct_of
-from contracts.expression import Expression
-from contracts.model import Contract, Rule
+from contracts.expression import Expression, Rulebook
+from contracts.model import Contract
 from contracts.rejected import Rejected, explained
 from contracts.shape import Array, Date, DateTime, Decimal, Field, Map, Object, Shape
 
@@ -54,7 +54,7 @@ class Checker:
             (name, part.search, part) for name, part in left if isinstance(part, Match)
         ]
         self._inspections = [(name, part) for name, part in left if not isinstance(part, Match)]
-        self._rules = [_Ready(rule, contract) for rule in contract.rules]
+        self._rules = _Rules(contract) if contract.rules else None
         self._identity = attrgetter(contract.key, contract.scope)
         self._lenient = _leniency(contract.fields)
 
@@ -103,8 +103,8 @@ class Checker:
                     inspection(value)
         except Rejected as refused:
             raise refused.within(f"$.{name}") from None
-        for rule in self._rules:
-            rule.judge(record)
+        if self._rules is not None:
+            self._rules.judge(record)
 
 
 def _decoded(
@@ -166,27 +166,23 @@ def _refuse_repeated(value: bytes) -> None:
 # ---- rules across fields --------------------------------------------------------------------
 
 
-class _Ready:
-    """A rule compiled, fed only with the fields it names."""
+class _Rules:
+    """A contract's rules compiled, fed only with the fields they name."""
 
-    def __init__(self, rule: Rule, contract: Contract) -> None:
-        self._rule = rule
-        self._expression = Expression(rule.when, contract.field_names)
-        self._fields = [
-            (name, _as_json(contract.shape_of(name))) for name in self._expression.fields
-        ]
+    def __init__(self, contract: Contract) -> None:
+        self._rules = contract.rules
+        names = contract.field_names
+        self._book = Rulebook([Expression(rule.when, names) for rule in contract.rules])
+        self._fields = [(name, _as_json(contract.shape_of(name))) for name in self._book.fields]
 
     def judge(self, record: msgspec.Struct) -> None:
         values = {}
         for name, as_json in self._fields:
             value = getattr(record, name)
             values[name] = value if value is None or as_json is None else as_json(value)
-        try:
-            right = self._expression.holds(values)
-        except ValueError:
-            right = False
-        if not right:
-            rule = self._rule
+        broken = self._book.broken(values)
+        if broken is not None:
+            rule = self._rules[broken]
             raise Rejected(rule.path, rule.name, f"{rule.message.zh} | {rule.message.en}")
 
 

@@ -108,7 +108,7 @@ def _field(field: inspect.Field, where: str) -> Field:
 def _plain(value: Any) -> Any:
     if isinstance(value, decimal.Decimal):
         return format(value, "f")
-    return msgspec.to_builtins(value)
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _shape(found: inspect.Type, where: str) -> tuple[Shape, _About | None]:

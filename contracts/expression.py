@@ -48,6 +48,9 @@ class Expression:
         for name in called:
             if name.isidentifier() and name not in FUNCTIONS and name not in _CEL_FUNCTIONS:
                 raise WrongExpression(f"functions of CEL or {', '.join(FUNCTIONS)}", f"`{name}`")
+            # The library has one namespace: the field's value would stand in for the function.
+            if name in FUNCTIONS and name in names:
+                raise WrongExpression("a function whose name no field has", f"`{name}`")
         #: The fields it looks at: only they need to be given.
         self.fields = tuple(name for name in used if name in names)
         self._functions: dict[str, Any] = {
@@ -77,6 +80,37 @@ class Expression:
             return self._program.execute(values) is True
         except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(str(error)) from None
+
+
+class Rulebook:
+    """Several expressions judged over the same record, whose values CEL is handed once: that is most of
+    what a rule costs."""
+
+    def __init__(self, expressions: Sequence[Expression]) -> None:
+        self._programs = [each._program for each in expressions]
+        #: The fields they look at: only they need to be given.
+        self.fields = tuple(dict.fromkeys(name for each in expressions for name in each.fields))
+        self._functions: dict[str, Any] = {}
+        calls: dict[str, tuple[Callable[..., Any], str]] = {}
+        for each in expressions:
+            self._functions |= each._functions
+            calls |= {variable: (function, field) for variable, function, field in each._calls}
+        self._calls = [(variable, *call) for variable, call in calls.items()]
+
+    def broken(self, values: dict[str, Any]) -> int | None:
+        """The place of the first that is not true of ``values``, or of which CEL can say neither."""
+        place = 0
+        try:
+            for variable, function, field in self._calls:
+                value = values[field]
+                values[variable] = None if value is None else function(value)
+            context = cel.Context(values, self._functions)
+            for place, program in enumerate(self._programs):
+                if program.execute(context) is not True:
+                    return place
+        except (RuntimeError, TypeError, ValueError):
+            return place
+        return None
 
 
 #: What the library offers; anything else would fail on every record.

@@ -1,0 +1,34 @@
+"""Expressions over records, and several of them over one."""
+
+import pytest
+
+from contracts.expression import Expression, Rulebook, WrongExpression
+
+NAMES = ("born", "number", "share", "birth_of")
+
+
+def test_a_function_gives_way_to_no_field_of_its_name() -> None:
+    with pytest.raises(WrongExpression, match="a function whose name no field has, got `birth_of`"):
+        Expression("birth_of(number) == born", NAMES)
+    assert Expression("birth_of(number) == born", NAMES[:3]).fields
+
+
+@pytest.mark.parametrize(
+    ("values", "broken"),
+    [
+        ({"born": "1949-12-31", "number": "11010519491231002X", "share": 1}, None),
+        ({"born": "1949-12-30", "number": "11010519491231002X", "share": 9}, 0),
+        ({"born": "1949-12-31", "number": "11010519491231002X", "share": 9}, 1),
+        ({"born": "1949-12-31", "number": "11010519491231002X", "share": "1"}, 1),
+        ({"born": "1949-12-31", "number": 5, "share": 1}, 0),
+    ],
+)
+def test_a_rulebook_tells_the_first_rule_that_does_not_hold(
+    values: dict[str, object], broken: int | None
+) -> None:
+    rules = [Expression(each, NAMES[:3]) for each in ("birth_of(number) == born", "share < 2")]
+    book = Rulebook(rules)
+    assert set(book.fields) == {"born", "number", "share"}
+    assert book.broken(values) == broken
+    for place, rule in enumerate(rules[: broken or 0]):
+        assert rule.holds(values), place
