@@ -1,7 +1,11 @@
 """The identifiers government records carry, and their check characters. Pure functions.
 
-Citizen numbers follow GB 11643-1999, unified social credit codes GB 32100-2015, division codes
-GB/T 2260 with the statistics bureau's codes below the county.
+Citizen numbers follow GB 11643-1999; so do, with 81, 82 and 83 for the place, those on the residence
+permits of Hong Kong, Macao and Taiwan residents, and with 9 in front, those on the permanent residence
+cards that foreigners have been given since December 2023. Unified social credit codes follow GB
+32100-2015, division codes GB/T 2260 with the statistics bureau's codes below the county, codes of real
+estate units GB/T 37346-2019, numbers of disability certificates the Measures for the Administration of
+Disability Certificates of 2017.
 """
 
 import functools
@@ -16,6 +20,9 @@ _CITIZEN_CHECKS = "10X98765432"
 CREDIT_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _CREDIT_VALUES = {character: value for value, character in enumerate(CREDIT_ALPHABET)}
 _CREDIT_WEIGHTS = tuple(3**power % 31 for power in range(17))
+
+_DISABILITIES, _GRADES = frozenset("1234567"), frozenset("1234")
+_REISSUES = frozenset(("", *(f"B{time}" for time in range(1, 10))))
 
 _LEVELS: dict[int, Level] = {
     2: "province",
@@ -87,6 +94,16 @@ def credit_fault(code: str) -> str | None:
     if len(code) != 18 or not code[2:8].isdigit() or any(c not in _CREDIT_VALUES for c in code):
         return "shape"
     return None if code[17] == credit_check(code[:17]) else "check-character"
+
+
+def disability_fault(number: str) -> str | None:
+    """The first rule a disability certificate's number breaks: ``shape``, or one of the citizen number
+    it begins with. After that come the disability (1 to 7), its grade (1 to 4) and, where it was issued
+    again after a loss, ``B1``, ``B2`` …"""
+    disability, grade, again = number[18:19], number[19:20], number[20:]
+    if disability not in _DISABILITIES or grade not in _GRADES or again not in _REISSUES:
+        return "shape"
+    return citizen_fault(number[:18])
 
 
 def level_of(code: str) -> Level:

@@ -20,7 +20,7 @@ LEVELS: tuple[Level, ...] = ("nation", "province", "city", "county", "township",
 #: 数据分级, Data Security Law of the PRC, article 21.
 Classification = Literal["general", "important", "core"]
 
-#: 共享属性, Regulations on Government Data Sharing (2025), article 13.
+#: 共享属性, Regulations on Government Data Sharing (State Council Decree 809, in force since 2025-08-01).
 Sharing = Literal["unconditional", "conditional", "not_shared"]
 
 #: 更新频率.

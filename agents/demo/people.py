@@ -103,13 +103,14 @@ class People:
         """A row of ``licence.certificate`` in the county."""
         chance = self.chance
         owner = self.resident(COUNTY)
+        kind = chance.choice(_KINDS)
         body = "".join(chance.choice(CREDIT_ALPHABET) for _ in range(9))
-        first = f"91{COUNTY}{body}"
-        established = datetime.date(2000, 1, 1) + datetime.timedelta(days=chance.randrange(9_500))
+        first = f"{'92' if kind == 'individual' else '91'}{COUNTY}{body}"
+        established = datetime.date(2000, 1, 1) + datetime.timedelta(days=chance.randrange(9_400))
         return {
             "cert_no": first + credit_check(first),
             "company_name": "济南" + self._faker.company(),
-            "kind": chance.choice(_KINDS),
+            "kind": kind,
             "legal_person": owner["full_name"],
             "legal_person_id": owner["citizen_no"],
             "registered_capital": f"{chance.randrange(3, 5000)}.{self.serial() % 100:02}",

@@ -1,4 +1,9 @@
-"""One file a subject, and the table of all contracts this version knows."""
+"""One file a subject, and the tables of all contracts, records and steps this version knows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +11,46 @@ from typing import Any
 import msgspec
 
 from contracts.model import Contract
-from contracts.subjects import business_licence, division, resident
+from contracts.subjects import (
+    birth,
+    business_licence,
+    death,
+    disability,
+    division,
+    household,
+    marriage,
+    medical_insurance,
+    real_estate,
+    resident,
+    social_insurance,
+)
 
-CONTRACTS: dict[str, Contract] = {
-    found.name: found for found in (division.V1, resident.V1, resident.V2, business_licence.V1)
+_WRITTEN: tuple[tuple[Contract, type[msgspec.Struct]], ...] = (
+    (division.V1, division.DivisionV1),
+    (resident.V1, resident.ResidentV1),
+    (resident.V2, resident.ResidentV2),
+    (household.V1, household.HouseholdV1),
+    (marriage.V1, marriage.MarriageV1),
+    (birth.V1, birth.BirthV1),
+    (death.V1, death.DeathV1),
+    (business_licence.V1, business_licence.BusinessLicenceV1),
+    (social_insurance.V1, social_insurance.SocialInsuranceV1),
+    (medical_insurance.V1, medical_insurance.MedicalInsuranceV1),
+    (real_estate.V1, real_estate.RealEstateV1),
+    (disability.V1, disability.DisabilityV1),
+)
+
+#: By their names, ``resident.v2``.
+CONTRACTS: dict[str, Contract] = {found.name: found for found, _ in _WRITTEN}
+
+#: The class each of them is written as.
+RECORDS: dict[str, type[msgspec.Struct]] = {found.name: record for found, record in _WRITTEN}
+
+#: From one major version to another, by both names: a record of the first as one of the second, or None
+#: for one the second would not hold.
+STEPS: dict[tuple[str, str], Callable[[Any], Any | None]] = {
+    ("resident.v1", "resident.v2"): resident.up,
+    ("resident.v2", "resident.v1"): resident.down,
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from agents.cli import main
 from agents.demo.servers import node_examples
+from contracts.subjects import CONTRACTS
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_a_wrong_call_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_contracts_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["contract", "list", "--json"]) == 0
     names = [row["contract"] for row in json.loads(capsys.readouterr().out)]
-    assert names == ["division.v1", "resident.v1", "resident.v2", "business_licence.v1"]
+    assert names == list(CONTRACTS)
     assert main(["contract", "list"]) == 0
     assert "人口基本信息" in capsys.readouterr().out
     assert main(["contract", "show", "resident.v2"]) == 0

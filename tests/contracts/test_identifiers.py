@@ -12,6 +12,7 @@ from contracts.identifiers import (
     citizen_fault,
     credit_check,
     credit_fault,
+    disability_fault,
     level_of,
     within,
 )
@@ -78,6 +79,50 @@ def test_a_credit_code_with_its_check_character_is_right(first: str) -> None:
     right = credit_check(first)
     assert credit_fault(first + right) is None
     assert credit_fault(first + ("0" if right != "0" else "1")) == "check-character"
+
+
+@given(credit_bodies, st.integers(0, 17), st.integers(1, 30))
+def test_one_wrong_character_of_a_credit_code_is_always_found(
+    first: str, place: int, shift: int
+) -> None:
+    code = first + credit_check(first)
+    wrong = CREDIT_ALPHABET[(CREDIT_ALPHABET.index(code[place]) + shift) % 31]
+    assert credit_fault(code[:place] + wrong + code[place + 1 :]) is not None
+
+
+@given(
+    citizens,
+    st.sampled_from("1234567"),
+    st.sampled_from("1234"),
+    st.sampled_from(["", "B1", "B9"]),
+    st.integers(0, 17),
+    st.integers(1, 9),
+)
+def test_one_wrong_digit_of_the_person_in_a_disability_certificate_is_always_found(
+    first: str, disability: str, grade: str, again: str, place: int, shift: int
+) -> None:
+    number = first + citizen_check(first) + disability + grade + again
+    assert disability_fault(number) is None
+    digit = 10 if number[place] == "X" else int(number[place])
+    wrong = str((digit + shift) % 10)
+    assert disability_fault(number[:place] + wrong + number[place + 1 :]) is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        ("11010519491231002X", "shape"),
+        ("11010519491231002X4", "shape"),
+        ("11010519491231002X84", "shape"),
+        ("11010519491231002X15", "shape"),
+        ("11010519491231002X44C1", "shape"),
+        ("11010519491231002X44B", "shape"),
+        ("11010519491331002X44", "birth-date"),
+        ("11010519491231002044", "check-digit"),
+    ],
+)
+def test_a_wrong_disability_certificate_is_named_by_its_fault(number: str, fault: str) -> None:
+    assert disability_fault(number) == fault
 
 
 @pytest.mark.parametrize("code", ["91350100M000100Y4", "91350100I000100Y43", "9135A100M000100Y43"])

@@ -11,6 +11,8 @@ from contracts.identifiers import citizen_fault, credit_fault
 from contracts.subjects import CONTRACTS
 
 RESIDENT = Checker(CONTRACTS["resident.v2"])
+LICENCE = Checker(CONTRACTS["business_licence.v1"])
+LICENCE_COLUMNS = {"credit_code": "cert_no", "division_code": "street_code"}
 
 
 def fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -41,9 +43,12 @@ def test_wrong_residents_break_the_rule_they_name() -> None:
     assert rules == {"check-digit", "birth-date", "pattern", "enum"}
 
 
-def test_licences_have_true_numbers() -> None:
+def test_licences_fit_their_contract_and_have_true_numbers() -> None:
     people = People()
-    for _ in range(50):
+    for _ in range(300):
         row = people.licence()
+        LICENCE.check(
+            {name: row[LICENCE_COLUMNS.get(name, name)] for name in LICENCE.contract.field_names}
+        )
         assert credit_fault(row["cert_no"]) is None
         assert citizen_fault(row["legal_person_id"]) is None
