@@ -55,7 +55,7 @@ FORMATS: dict[str, Format] = {
             "GB/T 37346",
             Text("不动产单元代码", "code of a real estate unit"),
             "^[0-9]{12}(?:JA|[GJZ][BCDEFGHLNSWXY])[0-9]{5}(?:[FLQ][0-9]{8}|W00000000)$",
-            _shape_alone,
+            shape_alone,
         ),
         # 京 … 新 the province, 国 the ministry.
         Format(
@@ -64,7 +64,7 @@ FORMATS: dict[str, Format] = {
             Text("不动产权证书号", "number of a real estate certificate"),
             "^[国京津冀晋蒙辽吉黑沪苏浙皖闽赣鲁豫鄂湘粤桂琼渝川贵云藏陕甘青宁新]"
             "（(?:19|20)[0-9]{2}）[^\n\r（）]{1,20}不动产权第[0-9]{5,10}号$",
-            _shape_alone,
+            shape_alone,
         ),
         # B before J or L: issued again. The second form is the one in use before, with the places' short
         # names, two digits for the office, two for the year, five for the number.
@@ -73,21 +73,21 @@ FORMATS: dict[str, Format] = {
             "",
             Text("结婚证字号", "number of a marriage certificate"),
             "^(?:B?J[0-9]{6}-(?:19|20)[0-9]{2}-[0-9]{6}|[一-龥]{1,12}结字[0-9]{9})$",
-            _shape_alone,
+            shape_alone,
         ),
         Format(
             "divorce-certificate",
             "",
             Text("离婚证字号", "number of a divorce certificate"),
             "^(?:B?L[0-9]{6}-(?:19|20)[0-9]{2}-[0-9]{6}|[一-龥]{1,12}离字[0-9]{9})$",
-            _shape_alone,
+            shape_alone,
         ),
         Format(
             "birth-certificate",
             "",
             Text("出生医学证明编号", "number of a medical certificate of birth"),
             "^[A-Z][0-9]{9}$",
-            _shape_alone,
+            shape_alone,
         ),
         Format(
             "disability-certificate",

@@ -5,11 +5,6 @@ from typing import Any
 
 import msgspec
 
-from collections.abc import Callable
-from typing import Any
-
-import msgspec
-
 from contracts.model import Contract
 from contracts.subjects import (
     birth,
@@ -50,18 +45,6 @@ RECORDS: dict[str, type[msgspec.Struct]] = {found.name: record for found, record
 #: for one the second would not hold.
 STEPS: dict[tuple[str, str], Callable[[Any], Any | None]] = {
     ("resident.v1", "resident.v2"): resident.up,
-    ("resident.v2", "resident.v1"): resident.down,
-}
-
-
-RECORDS: dict[str, type[msgspec.Struct]] = {
-    "division.v1": division.DivisionV1,
-    "resident.v1": resident.ResidentV1,
-    "resident.v2": resident.ResidentV2,
-    "business_licence.v1": business_licence.BusinessLicenceV1,
-}
-
-STEPS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("resident.v2", "resident.v1"): resident.down,
 }
 

@@ -386,7 +386,9 @@ def _written(parts: Any, chance: random.Random) -> str:
                     for sort, part in given
                     if str(sort) in ("LITERAL", "RANGE")
                 )
-                text += chance.choice(options or "0")
+                negated = str(given[0][0]) == "NEGATE"
+                left = [each for each in "0aA甲" if each not in options] if negated else options
+                text += chance.choice(left or "0")
             case "MAX_REPEAT":
                 least, most, inner = given
                 for _ in range(chance.randint(least, min(most, least + 4))):

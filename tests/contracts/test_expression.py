@@ -9,8 +9,23 @@ NAMES = ("born", "number", "share", "birth_of")
 
 def test_a_function_gives_way_to_no_field_of_its_name() -> None:
     with pytest.raises(WrongExpression, match="a function whose name no field has, got `birth_of`"):
-        Expression("birth_of(number) == born", NAMES)
-    assert Expression("birth_of(number) == born", NAMES[:3]).fields
+        Expression("birth_of(number + '') == born", NAMES)
+    assert Expression("birth_of(number + '') == born", NAMES[:3]).fields
+    values = {"born": "1949-12-31", "number": "11010519491231002X", "share": 1, "birth_of": ""}
+    assert Expression("birth_of(number) == born", NAMES).holds(values)
+
+
+def test_a_call_in_quotes_is_text() -> None:
+    rule = Expression("'birth_of(number)' == born && \"part(born, 0, 4)\" != number", NAMES[:3])
+    assert set(rule.fields) == {"born", "number"}
+    assert rule.holds({"born": "birth_of(number)", "number": "1"})
+
+
+def test_a_call_on_a_field_that_is_not_filled_in_is_null() -> None:
+    rule = Expression("number == null || birth_of(number) == born", NAMES[:3])
+    assert rule.holds({"born": "1949-12-31", "number": None})
+    assert not rule.holds({"born": "1949-12-31", "number": "x"})
+    assert Expression("part(born, 0, 4) == '1949'", NAMES).holds({"born": "1949-12-31"})
 
 
 @pytest.mark.parametrize(
