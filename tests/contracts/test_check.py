@@ -7,7 +7,9 @@ import pytest
 
 from contracts.check import Checker, Rejected
 from contracts.identifiers import citizen_check
+from contracts.shape import Field, Integer, Number, String
 from contracts.subjects import CONTRACTS
+from contracts.text import Text
 
 RESIDENT = Checker(CONTRACTS["resident.v2"])
 NUMBER = "37010219900307451" + citizen_check("37010219900307451")
@@ -92,3 +94,46 @@ def test_bytes_that_are_no_record_are_refused() -> None:
     for value in (b"{", b"[]", b'{"name": 1}'):
         with pytest.raises(Rejected):
             RESIDENT.decode(value)
+
+
+def whole() -> Checker:
+    count = Field(name="count", title=Text("数", "Count"), shape=Integer(nullable=True))
+    size = Field(name="size", title=Text("量", "Size"), shape=Number(nullable=True))
+    code = Field(
+        name="code", title=Text("码", "Code"),
+        shape=String(pattern="^[0-9]{2,6}$", format="division-code"),
+    )  # fmt: skip
+    return Checker(
+        msgspec.structs.replace(
+            CONTRACTS["division.v1"], key="code", scope="code", fields=(code, count, size)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1.0", 1), ("1e2", 100), ("-0.0", 0), ("4503599627370496.0", 2**52)]
+)
+def test_a_whole_number_may_be_written_as_a_fraction(text: str, count: int) -> None:
+    value = f'{{"code":"37","count":{text},"size":1.5}}'.encode()
+    assert whole().accept(value).value == f'{{"code":"37","count":{count},"size":1.5}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '"count":1.5,"size":1', '"count":1.0,"size":1e999', '"count":1.0,"size":NaN',
+        '"count":1e999,"size":1', '"count":1e30,"size":1', '"count":1.0,"size":1,"size":1',
+        '"count":1.0,"size":"\\ud800"', '"count":1.0,"size":' + "9" * 5000, '"count":1.0',
+        '"count":1.0,"size":' + "[" * 100_000, '"count":1.0,"size":"\n',
+    ],
+)  # fmt: skip
+def test_a_fraction_and_what_stands_behind_a_whole_number_are_refused(rest: str) -> None:
+    with pytest.raises(Rejected):
+        whole().accept(f'{{"code":"37",{rest}}}'.encode())
+
+
+def test_a_pattern_of_the_contract_stands_beside_that_of_the_format() -> None:
+    whole().accept(b'{"code":"3701","count":1,"size":1}')
+    for code in ("370", "370102001"):
+        with pytest.raises(Rejected, match="code"):
+            whole().accept(f'{{"code":"{code}","count":1,"size":1}}'.encode())

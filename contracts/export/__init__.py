@@ -1,0 +1,1 @@
+"""Contracts in the forms that others read: one module a form."""
