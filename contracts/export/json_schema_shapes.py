@@ -210,7 +210,7 @@ class ShapeReader:
         properties, required = schema["properties"], schema.get("required", [])
         if not isinstance(properties, Mapping):
             raise wrong(f"{pointer}/properties", "schemas by name", repr(properties))
-        if not isinstance(required, list):
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
             raise wrong(f"{pointer}/required", "a list of names", repr(required))
         if unknown := [name for name in required if name not in properties]:
             raise wrong(f"{pointer}/required", "names that `properties` has", unknown)

@@ -1,5 +1,6 @@
 """Schemas of others: what shapes can say is read, what they cannot is refused where it stands."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -157,14 +158,12 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(top=st.dictionaries(st.sampled_from(WORDS), ANY), inner=ANY)
 def test_no_document_does_worse_than_being_refused(top: dict[str, Any], inner: Any) -> None:
     for document in (top, schema(a=inner) | {"x-levelsync-rules": inner}):
-        try:
+        with contextlib.suppress(WrongContract):
             contract_of(document)
-        except WrongContract as error:
-            assert "got" in str(error)
 
 
 def test_a_bottomless_document_is_refused() -> None:

@@ -1,0 +1,359 @@
+"""A node as an AsyncAPI 3.0 document: its topics, who writes and reads them, what their records are.
+
+The application is the node's agent: it *sends* what it writes (what the node owns, its views, what its
+link copies, dead letters) and *receives* what it reads from a neighbour's cluster or from what its
+children push. Records are CloudEvents 1.0 in Kafka's binary mode, so attributes are message headers and
+the payload is the record alone. Payloads are the reader's schemas: a newer revision may have more fields.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from contracts.export.json_schema import joined, json_schema
+from contracts.model import Contract, Mask, WrongContract
+from contracts.projection import project
+from contracts.text import Text
+
+Security = Literal["plain", "scram-sha-256", "scram-sha-512", "tls"]
+
+_KAFKA = {"bindingVersion": "0.5.0"}
+_SCHEMES: dict[Security, dict[str, str]] = {
+    "plain": {"type": "plain", "description": "SASL/PLAIN"},
+    "scram-sha-256": {"type": "scramSha256", "description": "SASL/SCRAM-SHA-256"},
+    "scram-sha-512": {"type": "scramSha512", "description": "SASL/SCRAM-SHA-512"},
+    "tls": {"type": "X509", "description": "TLS 双向认证 | mutual TLS"},
+}
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """Brokers, ``host:port`` with commas between, and how one proves who one is to them: by any of
+    ``security``; empty where they ask for nothing. ``tls`` encrypts."""
+
+    node: str
+    bootstrap: str
+    security: tuple[Security, ...] = ()
+    tls: bool = False
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """A contract that crosses between this node and ``neighbour``, with what the grant gives of it.
+
+    ``terms_known`` is False where the grant is the neighbour's and has not been read: then any field
+    but key and scope may be missing or masked.
+    """
+
+    contract: str
+    neighbour: str
+    fields: tuple[str, ...] = ()
+    mask: dict[str, Mask] = {}
+    purpose: str = ""
+    terms_known: bool = True
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the document says of a node. ``owns`` are contracts by name; ``gives`` go down to
+    children, ``received`` came up from them; ``pulls`` come from the parent, ``pushes`` go to it."""
+
+    id: str
+    name: str
+    version: str
+    cluster: Cluster
+    owns: tuple[str, ...] = ()
+    gives: tuple[Flow, ...] = ()
+    received: tuple[Flow, ...] = ()
+    parent: Cluster | None = None
+    pulls: tuple[Flow, ...] = ()
+    pushes: tuple[Flow, ...] = ()
+
+
+def asyncapi(node: NodeView, contracts: Mapping[str, Contract]) -> dict[str, Any]:
+    """The document of ``node``. Raises WrongContract for a contract that is not among ``contracts``
+    and where flows name a parent that there is not."""
+    return _Document(node, contracts).made()
+
+
+class _Document:
+    def __init__(self, node: NodeView, contracts: Mapping[str, Contract]) -> None:
+        self._node = node
+        self._contracts = contracts
+        self._servers: dict[str, dict[str, Any]] = {}
+        self._channels: dict[str, dict[str, Any]] = {}
+        self._operations: dict[str, dict[str, Any]] = {}
+        self._messages: dict[str, dict[str, Any]] = {}
+        self._schemas: dict[str, dict[str, Any]] = {"cloudevent": _cloudevent()}
+        self._schemes: dict[str, dict[str, str]] = {}
+
+    def made(self) -> dict[str, Any]:
+        node = self._node
+        here = self._cluster("node", node.cluster, "本节点 | This node")
+        for name in node.owns:
+            self._data(name, Flow(contract=name, neighbour=""), here, "send", "owned")
+            self._dead(name, here)
+        for flow in node.gives:
+            self._data(f"{flow.contract}.to.{flow.neighbour}", flow, here, "send", "view")
+        for flow in node.received:
+            topic = f"{flow.contract}.from.{flow.neighbour}"
+            self._data(topic, flow, here, "receive", "received")
+            self._dead(topic, here)
+        self._with_parent(here)
+        self._descriptors(here)
+        return {
+            "asyncapi": "3.0.0",
+            "id": f"urn:levelsync:node:{node.id}",
+            "info": {
+                "title": f"{node.name} ({node.id})",
+                "version": node.version,
+                "description": "本节点的主题与消息。 | Topics and messages of this node.",
+            },
+            "defaultContentType": "application/json",
+            "servers": self._servers,
+            "channels": self._channels,
+            "operations": self._operations,
+            "components": {
+                "messages": self._messages,
+                "schemas": self._schemas,
+                **({"securitySchemes": self._schemes} if self._schemes else {}),
+            },
+        }
+
+    def _with_parent(self, here: Sequence[str]) -> None:
+        node = self._node
+        if node.parent is None:
+            if node.pulls or node.pushes:
+                raise WrongContract(
+                    f"Expected a parent of {node.id} to pull from and push to, got none"
+                )
+            return
+        above = self._cluster("parent", node.parent, "上级节点 | Parent node")
+        for flow in node.pulls:
+            # A view's name is of two neighbours: there the reader's, here the giver's.
+            self._data(f"{flow.contract}.to.{node.id}", flow, above, "receive", "view")
+            topic = f"{flow.contract}.from.{flow.neighbour}"
+            self._data(topic, flow, here, "send", "received")
+            self._dead(topic, here)
+        for flow in node.pushes:
+            self._data(f"{flow.contract}.to.{flow.neighbour}", flow, here, "send", "view")
+            topic = f"{flow.contract}.from.{node.id}"
+            self._data(topic, flow, above, "send", "received")
+            self._dead(topic, above)
+
+    # ---- servers ----
+
+    def _cluster(self, name: str, cluster: Cluster, title: str) -> list[str]:
+        secure = cluster.tls or "tls" in cluster.security
+        made = []
+        for number, host in enumerate(filter(None, cluster.bootstrap.replace(" ", "").split(","))):
+            server = name if number == 0 else f"{name}-{number + 1}"
+            self._servers[server] = {
+                "host": host,
+                "protocol": "kafka-secure" if secure else "kafka",
+                "title": f"{title} {cluster.node}",
+                "bindings": {"kafka": dict(_KAFKA)},
+            }
+            if cluster.security:
+                self._schemes |= {each: _SCHEMES[each] for each in cluster.security}
+                self._servers[server]["security"] = [
+                    {"$ref": f"#/components/securitySchemes/{each}"} for each in cluster.security
+                ]
+            made.append(server)
+        return made
+
+    # ---- channels and operations ----
+
+    def _data(self, topic: str, flow: Flow, servers: Sequence[str], action: str, kind: str) -> None:
+        contract = self._contract(flow.contract)
+        given = project(contract, flow.fields, flow.mask)
+        payload = f"{topic}.record"
+        schema = json_schema(given, reader=True)
+        if not flow.terms_known:
+            schema = _any_terms(schema, contract)
+        for word in ("$schema", "$id", "x-levelsync", "x-levelsync-rules"):
+            schema.pop(word, None)
+        self._schemas[payload] = schema
+        title = joined(contract.title)
+        self._channel(
+            topic,
+            f"{title}: {joined(_KINDS[kind])}",
+            servers,
+            flow.purpose,
+            contract.partitions,
+            _DATA,
+        )
+        key = {"type": "string", "description": f"`{contract.key}`"}
+        self._message(
+            topic, "put", f"{title}: 新增或变更 | put",
+            _headers(contract, [f"{contract.name}.changed", f"{contract.name}.copied"]),
+            {"$ref": f"#/components/schemas/{payload}"}, key,
+        )  # fmt: skip
+        self._message(
+            topic, "deleted", f"{title}: 删除 | deleted",
+            _headers(contract, [f"{contract.name}.deleted"]), {"type": "null"}, key,
+        )  # fmt: skip
+        self._message(
+            topic, "watermark", "水位 | Watermark",
+            {"type": "object", "required": ["ce_type"],
+             "properties": {"ce_type": {"enum": ["levelsync.watermark", "levelsync.fence"]}}},
+            {"type": "object"}, {"enum": ["\0levelsync.watermark", "\0levelsync.fence"]},
+        )  # fmt: skip
+        self._operation(topic, action)
+
+    def _dead(self, topic: str, servers: Sequence[str]) -> None:
+        contract = self._contract(".".join(topic.split(".")[:2]))
+        name = f"{topic}.dead"
+        self._channel(
+            name, f"{joined(contract.title)}: {joined(_KINDS['dead'])}", servers, "",
+            contract.partitions, _KEPT,
+        )  # fmt: skip
+        self._message(name, "dead-letter", "未被接受的变更 | A change that was refused",
+                      {"type": "object", "properties": {"ce_type": {"const": "levelsync.dead-letter"}}},
+                      _DEAD_LETTER, {"type": "string"})  # fmt: skip
+        self._operation(name, "send")
+
+    def _descriptors(self, servers: Sequence[str]) -> None:
+        topic = "levelsync.contracts"
+        self._channel(
+            topic, joined(_KINDS["contracts"]), servers, "", 1, {"cleanup.policy": ["compact"]}
+        )
+        self._message(topic, "descriptor", "合同 | A contract", {"type": "object"}, _SIGNED,
+                      {"type": "string"})  # fmt: skip
+        for action in ("send", "receive"):
+            self._operation(topic, action)
+
+    def _channel(
+        self, topic: str, title: str, servers: Sequence[str], purpose: str, partitions: int,
+        config: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._channels[topic] = {
+            "address": topic,
+            "title": title,
+            **({"description": purpose} if purpose else {}),
+            "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
+            "messages": {},
+            "bindings": {
+                "kafka": {
+                    "topic": topic, "partitions": partitions, "topicConfiguration": config, **_KAFKA
+                }
+            },
+        }  # fmt: skip
+
+    def _message(
+        self, topic: str, name: str, title: str, headers: dict[str, Any], payload: Any,
+        key: dict[str, Any],
+    ) -> None:  # fmt: skip
+        whole = f"{topic}.{name}"
+        self._messages[whole] = {
+            "name": whole,
+            "title": title,
+            "headers": headers,
+            "payload": payload,
+            "bindings": {"kafka": {"key": key, **_KAFKA}},
+        }
+        self._channels[topic]["messages"][name] = {"$ref": f"#/components/messages/{whole}"}
+
+    def _operation(self, topic: str, action: str) -> None:
+        at = topic.replace("~", "~0").replace("/", "~1")
+        self._operations[f"{action}.{topic}"] = {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{at}"},
+            "title": self._channels[topic]["title"],
+            "messages": [
+                {"$ref": f"#/channels/{at}/messages/{name}"}
+                for name in self._channels[topic]["messages"]
+            ],
+        }
+
+    def _contract(self, name: str) -> Contract:
+        try:
+            return self._contracts[name]
+        except KeyError:
+            raise WrongContract(
+                f"Expected one of {', '.join(self._contracts)}, got {name} at node {self._node.id}"
+            ) from None
+
+
+_KINDS = {
+    "owned": Text("权威数据", "the owner's own"),
+    "view": Text("按授权给出的视图", "the view that a grant fills"),
+    "received": Text("收到的副本", "the copy received"),
+    "dead": Text("死信", "dead letters"),
+    "contracts": Text("合同登记", "contracts, signed by who publishes them"),
+}
+_DATA: dict[str, Any] = {"cleanup.policy": ["compact"]}
+_KEPT: dict[str, Any] = {"cleanup.policy": ["delete"], "retention.ms": -1}
+
+_DEAD_LETTER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{
+            name: {"type": "string"}
+            for name in ("contract", "key", "path", "rule", "message", "id", "time", "sequence")
+        },
+        "fields": {"type": ["object", "null"], "description": "原记录 | the record, where readable"},
+    },
+}  # fmt: skip
+_SIGNED: dict[str, Any] = {
+    "type": ["object", "null"],
+    "description": "带发布者签名的合同 | A contract under its publisher's signature (Ed25519)",
+    "properties": {
+        "contract": {"type": "string", "contentMediaType": "application/json"},
+        "publisher": {"type": "string"},
+        "time": {"type": "integer", "description": "微秒 | microseconds since 1970 UTC"},
+        "sunset": {"type": ["string", "null"], "format": "date"},
+        "key": {"type": "string", "contentEncoding": "base64"},
+        "signature": {"type": "string", "contentEncoding": "base64"},
+    },
+}
+
+
+def _cloudevent() -> dict[str, Any]:
+    def text(zh: str, en: str, **more: Any) -> dict[str, Any]:
+        return {"type": "string", "description": joined(Text(zh, en)), **more}
+
+    properties = {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": text("事件编号，重发时不变", "the event's id, the same each time it is told"),
+        "ce_source": text("来源", "where it happened"),
+        "ce_subject": text("记录的键", "the record's key"),
+        "ce_time": text("源端提交时间", "commit time at the source", format="date-time"),
+        "ce_sequence": text("同键变更的次序，按文本比较", "order of a key's changes, as text"),
+        "ce_scope": text("所属区划", "the division it belongs to", pattern="^[0-9]*$"),
+        "ce_traceparent": text("追踪上下文", "W3C Trace Context"),
+    }  # fmt: skip
+    return {
+        "type": "object",
+        "title": "CloudEvents 1.0, Kafka binary mode",
+        "properties": properties,
+        "required": [
+            "ce_specversion", "ce_id", "ce_source", "ce_subject", "ce_time", "ce_sequence",
+            "ce_type", "ce_dataschema",
+        ],
+    }  # fmt: skip
+
+
+def _headers(contract: Contract, kinds: Sequence[str]) -> dict[str, Any]:
+    pattern = f"^{contract.name}/{contract.major}.".replace(".", "\\.") + "[0-9]+$"
+    return {
+        "allOf": [{"$ref": "#/components/schemas/cloudevent"}],
+        "type": "object",
+        "properties": {
+            "ce_type": {"enum": list(kinds)},
+            "ce_dataschema": {"type": "string", "pattern": pattern},
+            "content-type": {"const": "application/json"},
+        },
+    }
+
+
+def _any_terms(schema: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """Whatever the neighbour's grant leaves out or masks."""
+    sure = {contract.key, contract.scope}
+    return schema | {
+        "properties": {
+            name: of
+            if name in sure
+            else {"title": of["title"], "anyOf": [of, {"type": ["string", "null"]}]}
+            for name, of in schema["properties"].items()
+        },
+        "required": [name for name in schema["required"] if name in sure],
+    }
