@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.check import decimal_pattern
+from contracts.compiled import decimal_pattern
 from contracts.formats import FORMATS
 from contracts.model import Contract
 from contracts.shape import (

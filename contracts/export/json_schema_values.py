@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.check import decimal_pattern
+from contracts.compiled import decimal_pattern
 from contracts.export.json_schema import BEYOND_TIME, DATE, DATE_TIME, LARGEST_DOUBLE
 from contracts.formats import FORMATS
 from contracts.model import WrongContract

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from contracts.check import decimal_pattern
+from contracts.compiled import decimal_pattern
 from contracts.export.json_schema import joined, parted
 from contracts.formats import FORMATS
 from contracts.model import Contract, Rule
