@@ -150,9 +150,7 @@ def _service_levels(document: Said) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for level in parts_of(document, "slaProperties"):
         value, unit = level.get("value"), _SECONDS.get(str(level.get("unit", "s")))
-        number = (
-            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
-        )
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
         match level.get("property"):
             case "latency" if number and unit:
                 said["freshness"] = value * unit
