@@ -22,9 +22,12 @@ from contracts.records_compared import records_compared
 _ORDER = {severity: number for number, severity in enumerate(SEVERITIES)}
 
 
-def compare(old: Contract, new: Contract) -> list[Finding]:
-    """All that changed from ``old`` to ``new``, what breaks first."""
-    findings = [*records_compared(old, new), *promises_compared(old, new)]
+def compare(old: Contract, new: Contract, *, promises: bool = True) -> list[Finding]:
+    """All that changed from ``old`` to ``new``, what breaks first; without ``promises`` only what
+    changed in the records."""
+    findings = list(records_compared(old, new))
+    if promises:
+        findings += promises_compared(old, new)
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return [msgspec.structs.replace(each, against=old.dataschema) for each in findings]
 

@@ -57,3 +57,12 @@ def found(
         message=told.message,
         way_out=told.way_out,
     )
+
+
+def said(*pairs: tuple[Text | None, Text | None]) -> tuple[str | None, str | None]:
+    """Of old and new words the first that differ, in the language in which they do."""
+    for old, new in pairs:
+        if old != new:
+            lang = "en" if old and new and old.zh == new.zh else "zh"
+            return getattr(old, lang, None), getattr(new, lang, None)
+    return None, None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from contracts.findings import Finding, found
+from contracts.findings import Finding, found, said
 from contracts.model import Classification, Contract, Mask, Sharing, Updates
 
 #: What each mask lets its reader know of a value: its end, its beginning, or whether two are the same.
@@ -20,14 +20,15 @@ TOLD: dict[Mask | None, frozenset[str]] = {
 
 def promises_compared(old: Contract, new: Contract) -> Iterator[Finding]:
     """What changed beside the records themselves."""
-    for path in ("subject", "key", "scope", "level", "owner", "catalogue", "condition"):
+    for path in ("subject", "key", "scope", "level", "catalogue"):
         was, now = getattr(old, path), getattr(new, path)
         if was != now:
-            yield found(f"{path}-changed", path, _words(was), _words(now))
-    for path in ("title", "description", "basis"):
+            yield found(f"{path}-changed", path, was, now)
+    for path in ("owner", "condition", "title", "description", "basis"):
         was, now = getattr(old, path), getattr(new, path)
         if was != now:
-            yield found("words-changed", path, _words(was), _words(now))
+            rule = f"{path}-changed" if path in ("owner", "condition") else "words-changed"
+            yield found(rule, path, *said((was, now)))
     if new.partitions != old.partitions:
         rule = "partitions-fewer" if new.partitions < old.partitions else "partitions-more"
         yield found(rule, "partitions", old.partitions, new.partitions)
@@ -35,10 +36,6 @@ def promises_compared(old: Contract, new: Contract) -> Iterator[Finding]:
     yield from _masks(old, new)
     yield from _sharing(old, new)
     yield from _times(old, new)
-
-
-def _words(value: Any) -> Any:
-    return getattr(value, "zh", value)
 
 
 def _searchable(old: Contract, new: Contract) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from contracts.change_rules import Affected
 from contracts.expression import Expression, WrongExpression
-from contracts.findings import Finding, found
+from contracts.findings import Finding, found, said
 from contracts.model import Contract, Rule
 from contracts.shape import Array, Field, Map, Object, Shape
 from contracts.shapes_compared import Fields, kind, shapes_compared
@@ -59,7 +59,8 @@ def _field_compared(old: Field, new: Field, path: str) -> Iterator[Finding]:
     elif old.default != new.default and kind(old.shape) == kind(new.shape):
         yield found("default-changed", path, old.default, new.default)
     if (old.title, old.description) != (new.title, new.description):
-        yield found("words-changed", path, old.title.zh, new.title.zh)
+        words = said((old.title, new.title), (old.description, new.description))
+        yield found("words-changed", path, *words)
     yield from shapes_compared(old.shape, new.shape, path, fields_compared)
 
 
@@ -86,8 +87,10 @@ def _rule_compared(was: Rule, now: Rule, old: Contract, new: Contract) -> Iterat
     path = f"rules.{now.name}"
     if was.name != now.name:
         yield found("rule-renamed", path, was.name, now.name)
-    if (was.message, was.path) != (now.message, now.path):
-        yield found("words-changed", path, was.message.zh, now.message.zh)
+    if was.message != now.message:
+        yield found("words-changed", path, *said((was.message, now.message)))
+    elif was.path != now.path:
+        yield found("words-changed", path, was.path, now.path)
     for field in _read_otherwise(now.when, old, new):
         yield found("rule-reads-otherwise", path, f"$.{field}", f"$.{field}")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from contracts.compiled import decimal_pattern
-from contracts.findings import Finding, found
+from contracts.findings import Finding, found, said
 from contracts.formats import FORMATS
 from contracts.pattern import python_form
 from contracts.shape import (
@@ -165,7 +165,7 @@ def _codes(old: Enum, new: Enum, path: str) -> Iterator[Finding]:
         was, now = old.labels.get(code), new.labels.get(code)
         if code in new.values and was != now:
             rule = "enum-label-changed" if was and now else "words-changed"
-            yield found(rule, f"{path}={code}", was and was.zh, now and now.zh)
+            yield found(rule, f"{path}={code}", *said((was, now)))
 
 
 # ---- kinds ----------------------------------------------------------------------------------

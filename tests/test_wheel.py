@@ -20,6 +20,8 @@ CARRIED = [
     "agents/demo/nodes/370102.toml",
     "contracts/data/divisions.tsv.xz",
     "contracts/data/SOURCE.md",
+    "contracts/published/SHA256SUMS",
+    "contracts/published/resident.v2/2.0.json",
 ]
 
 

@@ -69,7 +69,23 @@ def _contracts(draw: _Draw) -> Contract:
     names = draw(st.lists(st.sampled_from(_WORDS), min_size=1, max_size=5, unique=True))
     plain = tuple(_field(draw, name, depth=2) for name in names)
     fields = draw(st.permutations([_identifying(draw, "key"), _identifying(draw, "scope"), *plain]))
-    contract = Contract(
+    purposes = draw(st.sets(st.sampled_from("甲乙丙"), max_size=2))
+    contract = _around(
+        tuple(fields),
+        scope=draw(st.sampled_from(["scope", "key"])),
+        classification=draw(st.sampled_from(["general", "important", "core"])),
+        sharing=draw(st.sampled_from(["unconditional", "not_shared"])),
+        purposes=tuple(Text(each, each) for each in sorted(purposes)),
+        freshness=draw(st.sampled_from([1.0, 2.0, 5.0])),
+        retention=draw(st.sampled_from([None, 30, 365])),
+        personal=draw(st.dictionaries(st.sampled_from(names), _masks(), max_size=2)),
+        searchable=tuple(sorted(draw(st.sets(st.sampled_from(names), max_size=2)))),
+    )
+    return msgspec.structs.replace(contract, rules=_rules(draw, contract))
+
+
+def _around(fields: tuple[Field, ...], **promises: Any) -> Contract:
+    plain = Contract(
         subject="generated",
         major=1,
         title=Text("生成", "Generated"),
@@ -77,20 +93,14 @@ def _contracts(draw: _Draw) -> Contract:
         owner=Text("部门", "Department"),
         level="province",
         key="key",
-        scope=draw(st.sampled_from(["scope", "key"])),
-        classification=draw(st.sampled_from(["general", "important", "core"])),
-        sharing=draw(st.sampled_from(["unconditional", "not_shared"])),
+        scope="scope",
+        classification="general",
+        sharing="unconditional",
         basis=Text("条例", "Regulations"),
-        purposes=tuple(
-            Text(each, each) for each in draw(st.sets(st.sampled_from("甲乙丙"), max_size=2))
-        ),
-        freshness=draw(st.sampled_from([1.0, 2.0, 5.0])),
-        retention=draw(st.sampled_from([None, 30, 365])),
-        personal=draw(st.dictionaries(st.sampled_from(names), _masks(), max_size=2)),
-        searchable=tuple(draw(st.sets(st.sampled_from(names), max_size=2))),
-        fields=tuple(fields),
+        freshness=1.0,
+        fields=fields,
     )
-    return msgspec.structs.replace(contract, rules=_rules(draw, contract))
+    return msgspec.structs.replace(plain, **promises)
 
 
 def _masks() -> SearchStrategy[Mask]:
@@ -213,13 +223,14 @@ def _object(draw: _Draw, depth: int) -> Shape:
 
 
 def _rules(draw: _Draw, contract: Contract) -> tuple[Rule, ...]:
-    chosen = draw(st.lists(st.sampled_from(_expressions(contract)), max_size=2, unique=True))
+    chosen = draw(st.lists(st.sampled_from(expressions(contract)), max_size=2, unique=True))
     return tuple(
         Rule(f"rule-{number}", when, Text("不符", "Not so")) for number, when in enumerate(chosen)
     )
 
 
-def _expressions(contract: Contract) -> list[str]:
+def expressions(contract: Contract) -> list[str]:
+    """Rules that may be asked of the contract's records; many records keep them, some do not."""
     found = ["size(key) > 0"]
     for field in contract.fields:
         name = field.name
@@ -254,10 +265,11 @@ def values(contract: Contract) -> SearchStrategy[dict[str, Any]]:
             return False
         return True
 
-    return _record(contract.fields).filter(accepted)
+    return records(contract.fields).filter(accepted)
 
 
-def _record(fields: tuple[Field, ...]) -> SearchStrategy[dict[str, Any]]:
+def records(fields: tuple[Field, ...]) -> SearchStrategy[dict[str, Any]]:
+    """Records whose fields each keep their shape, whatever the rules across them say."""
     return st.fixed_dictionaries(
         {field.name: value_of(field.shape) for field in fields if field.required},
         optional={field.name: value_of(field.shape) for field in fields if not field.required},
@@ -275,7 +287,7 @@ def _bare_value(shape: Shape) -> SearchStrategy[Any]:
         case String():
             return _texts(shape)
         case Integer():
-            return st.integers(shape.ge, shape.le)
+            return st.sampled_from([shape.ge, shape.le]) | st.integers(shape.ge, shape.le)
         case Number():
             least, most = (
                 shape.ge if shape.gt is None else shape.gt,
@@ -301,22 +313,31 @@ def _bare_value(shape: Shape) -> SearchStrategy[Any]:
             return st.sampled_from(shape.values)
         case Array():
             most_items = shape.min_length + 2 if shape.max_length is None else shape.max_length
-            return st.lists(value_of(shape.items), min_size=shape.min_length, max_size=most_items)
+            least_items = st.sampled_from([shape.min_length, most_items])
+            return least_items.flatmap(
+                lambda least: st.lists(value_of(shape.items), min_size=least, max_size=most_items)
+            )
         case Map():
-            size = 2 if shape.max_length is None else min(2, shape.max_length)
+            size = 2 if shape.max_length is None else min(4, shape.max_length)
             return st.dictionaries(_TEXT, value_of(shape.values), max_size=size)
         case Object():
-            return _record(shape.fields)
+            return records(shape.fields)
 
 
 def _texts(shape: String) -> SearchStrategy[str]:
     if shape.format is not None and shape.format in FORMATS:
         made = formatted(shape.format)
+        if shape.pattern is not None:  # more than the format allows, for whoever forgets to look
+            made |= st.from_regex(python_form(shape.pattern)).filter(_encodable)
     elif shape.pattern is not None:
         made = st.from_regex(python_form(shape.pattern)).filter(_encodable)
     else:
         most = shape.min_length + 8 if shape.max_length is None else shape.max_length
-        return st.text(_TEXT_CHARACTERS, min_size=shape.min_length, max_size=most)
+        ends = [
+            st.text(_TEXT_CHARACTERS, min_size=end, max_size=end)
+            for end in (shape.min_length, most)
+        ]
+        return st.one_of(*ends, st.text(_TEXT_CHARACTERS, min_size=shape.min_length, max_size=most))
     longest = float("inf") if shape.max_length is None else shape.max_length
     pattern = shape.pattern or ""
     return made.filter(
@@ -333,9 +354,12 @@ def _encodable(text: str) -> bool:
 
 def _exact(shape: Decimal) -> SearchStrategy[str]:
     whole = shape.digits - shape.places
-    integer = st.integers(0, 10**whole - 1).map(str)
+    integer = st.sampled_from(["0", "9" * max(1, whole)]) if whole else st.just("0")
+    integer |= st.integers(0, 10**whole - 1).map(str)
     if shape.places:
-        digits = st.text("0123456789", min_size=1, max_size=shape.places)
+        digits = st.text("0123456789", min_size=1, max_size=shape.places) | st.just(
+            "9" * shape.places
+        )
         integer = st.builds(
             lambda left, right: left + right, integer, st.just("") | digits.map(".{}".format)
         )
@@ -379,16 +403,14 @@ def _written(parts: Any, chance: random.Random) -> str:
             case "LITERAL":
                 text += chr(given)
             case "IN":
-                options = "".join(
-                    chr(part)
-                    if str(sort) == "LITERAL"
-                    else "".join(map(chr, range(part[0], part[1] + 1)))
+                ranges = [
+                    (part, part) if str(sort) == "LITERAL" else part
                     for sort, part in given
                     if str(sort) in ("LITERAL", "RANGE")
-                )
-                negated = str(given[0][0]) == "NEGATE"
-                left = [each for each in "0aA甲" if each not in options] if negated else options
-                text += chance.choice(left or "0")
+                ]
+                inside = [chr(code) for low, high in ranges for code in range(low, high + 1)]
+                outside = str(given[0][0]) == "NEGATE"
+                text += "x" if outside else chance.choice(inside)
             case "MAX_REPEAT":
                 least, most, inner = given
                 for _ in range(chance.randint(least, min(most, least + 4))):
@@ -446,6 +468,11 @@ def can_be(contract: Contract) -> bool:
     return True
 
 
+def _possible(shape: Shape) -> bool:
+    key = Field(name="key", title=_title("key"), shape=String(min_length=1))
+    return can_be(_around((key, Field(name="f", title=_title("f"), shape=shape)), scope="key"))
+
+
 @st.composite
 def _mutations(draw: _Draw, contract: Contract) -> Contract:
     for _ in range(draw(st.integers(1, 3))):
@@ -465,9 +492,11 @@ def _with_fields(draw: _Draw, contract: Contract) -> Contract:
 
 def _changed_fields(draw: _Draw, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     """One field added, removed, moved or changed."""
-    at = draw(st.integers(0, len(fields) - 1))
+    # Key and scope can hardly change, and what cannot be is drawn in vain.
+    free = [at for at, each in enumerate(fields) if each.name not in ("key", "scope")]
+    at = draw(st.sampled_from(free or [0]))
     before, field, after = fields[:at], fields[at], fields[at + 1 :]
-    match draw(st.sampled_from(["add", "remove", "move", "shape", "shape", "presence", "default"])):
+    match draw(st.sampled_from(["add", "remove", "move", "presence", "default", *["shape"] * 5])):
         case "add":
             taken = {each.name for each in fields}
             name = draw(st.sampled_from([each for each in _WORDS if each not in taken]))
@@ -478,7 +507,8 @@ def _changed_fields(draw: _Draw, fields: tuple[Field, ...]) -> tuple[Field, ...]
             return (*before, *after, field)
         case "shape":
             shape = _changed_shape(draw, field.shape)
-            return (*before, msgspec.structs.replace(field, shape=shape), *after)
+            default = None if field.required or not _possible(shape) else draw(value_of(shape))
+            return (*before, msgspec.structs.replace(field, shape=shape, default=default), *after)
         case "presence":
             presence = {"required": True, "default": None} | _presence(draw, field.shape)
             return (*before, msgspec.structs.replace(field, **presence), *after)
@@ -487,19 +517,45 @@ def _changed_fields(draw: _Draw, fields: tuple[Field, ...]) -> tuple[Field, ...]
     return (*before, msgspec.structs.replace(field, default=draw(value_of(field.shape))), *after)
 
 
+def neighbours(shape: Shape) -> SearchStrategy[Shape]:
+    """Shapes that a next revision might make of ``shape``, not all of which can be."""
+    return _neighbours(shape)
+
+
+@st.composite
+def _neighbours(draw: _Draw, shape: Shape) -> Shape:
+    return _changed_shape(draw, shape)
+
+
 def _changed_shape(draw: _Draw, shape: Shape) -> Shape:
-    """A shape near ``shape``, sometimes one far from it."""
+    """A shape near ``shape``: its limits moved, its inside changed, another kind that may hold it; or
+    one far from it."""
     replace = msgspec.structs.replace
-    if draw(st.integers(0, 3)) == 0:
-        return replace(shape, nullable=not shape.nullable)
+    match draw(st.sampled_from(["limits"] * 6 + ["null", "kind", "kind", "far"])):
+        case "null":
+            return replace(shape, nullable=not shape.nullable)
+        case "kind":
+            longest = draw(st.sampled_from([None, 10, 20, 31, 32]))
+            if isinstance(shape, Decimal):
+                longest = shape.digits + draw(st.integers(0, 3))
+            holds: Shape = String(max_length=longest)
+            if isinstance(shape, Integer):
+                holds = Number()
+            return replace(holds, nullable=shape.nullable)
+        case "far":
+            return draw(shapes(depth=1))  # type: ignore[no-any-return]
     step = draw(st.integers(-2, 2))
     match shape:
         case Integer():
             return replace(shape, ge=shape.ge + draw(st.integers(-2, 2)), le=shape.le + step)
+        case Number() | Boolean() | Date() | DateTime():
+            other = Number() if step else _number(draw)
+            return replace(other, nullable=shape.nullable)
         case Decimal():
             return replace(
-                shape, digits=shape.digits + step, places=shape.places + draw(st.integers(-1, 1))
-            )
+                shape, digits=shape.digits + step, places=shape.places + draw(st.integers(-1, 1)),
+                positive=draw(st.booleans()),
+            )  # fmt: skip
         case Enum():
             values = draw(st.sets(st.sampled_from(_CODES), min_size=1))
             few = set(shape.values) | values if step > 0 else set(shape.values) & values or values
@@ -507,15 +563,22 @@ def _changed_shape(draw: _Draw, shape: Shape) -> Shape:
         case Array():
             if draw(st.booleans()):
                 return replace(shape, items=_changed_shape(draw, shape.items))
-            return replace(shape, min_length=max(0, shape.min_length + step))
+            most = None if shape.max_length is None else max(0, shape.max_length + step)
+            return replace(shape, max_length=most, min_length=max(0, shape.min_length - step))
         case Map():
+            if draw(st.booleans()):
+                return replace(shape, max_length=draw(st.sampled_from([None, 0, 1, 3])))
             return replace(shape, values=_changed_shape(draw, shape.values))
         case Object():
             return replace(shape, fields=_changed_fields(draw, shape.fields))
-        case String(pattern=None, format=None):
-            most = None if shape.max_length is None else max(0, shape.max_length + step)
-            return replace(shape, max_length=most, min_length=max(0, shape.min_length + step))
-    return draw(shapes(depth=1))  # type: ignore[no-any-return]
+    assert isinstance(shape, String)
+    if shape.pattern is not None or shape.format is not None:
+        pattern = draw(st.sampled_from([shape.pattern, None, PATTERNS[0]]))
+        return replace(shape, pattern=pattern, format=draw(st.sampled_from([shape.format, None])))
+    most = None if shape.max_length is None else max(0, shape.max_length + step)
+    return replace(
+        shape, max_length=most, min_length=max(0, shape.min_length + draw(st.integers(-1, 1)))
+    )
 
 
 def _with_rules(draw: _Draw, contract: Contract) -> Contract:
