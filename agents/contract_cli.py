@@ -43,9 +43,9 @@ def add_diff(parser: argparse.ArgumentParser) -> None:
 def add_check(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``levelsync contract check``."""
     parser.add_argument(
-        "contracts", metavar="CONTRACTS", nargs="?",
-        help="a file or module with contracts, such as bureau.licence or licence.py:CONTRACTS;"
-        " without it those of this version",
+        "contracts", metavar="CONTRACTS", nargs="*",
+        help="files or modules with contracts, such as licence.py or bureau.licence:V1; without any"
+        " those of this version, of which none may be missing",
     )  # fmt: skip
     parser.add_argument(
         "--record", action="store_true", help="write down new revisions that may be published"
@@ -84,7 +84,7 @@ def check(args: argparse.Namespace) -> int:
     """Run ``levelsync contract check``: 0 when contracts and record are in line, 1 when not."""
     try:
         contracts = _contracts(args.contracts)
-        root = args.published or _beside(args.contracts)
+        root = args.published or _beside(*args.contracts)
         if not root.is_dir() and not args.record:
             raise WrongContract(
                 f"Expected a record of published revisions at {root}, found none; `--record` begins it"
@@ -92,7 +92,7 @@ def check(args: argparse.Namespace) -> int:
     except WrongContract as error:
         return _wrong(error)
     written = _recorded(contracts, root) if args.record else []
-    problems = check_published(contracts, root)
+    problems = check_published(contracts, root, whole=not args.contracts)
     if args.json:
         _print_json(
             {
@@ -110,7 +110,9 @@ def check(args: argparse.Namespace) -> int:
 def _recorded(contracts: Sequence[Contract], root: Path) -> list[str]:
     """Write down what is new and may be, earlier majors first; answers what was."""
     due = {
-        each.dataschema for each in check_published(contracts, root) if each.rule == "not-recorded"
+        each.dataschema
+        for each in check_published(contracts, root, whole=False)
+        if each.rule == "not-recorded"
     }
     written = []
     for contract in sorted(contracts, key=lambda each: (each.subject, each.major)):
@@ -203,27 +205,34 @@ def _from_json(path: Path) -> _Meant:
     return _Meant(contract_of(document), whole="x-levelsync" in document)
 
 
-def _contracts(reference: str | None) -> list[Contract]:
+def _contracts(references: Sequence[str]) -> list[Contract]:
     from contracts.load import load_contracts
     from contracts.subjects import CONTRACTS
 
-    return list(CONTRACTS.values()) if reference is None else load_contracts(reference)
+    if not references:
+        return list(CONTRACTS.values())
+    return [contract for reference in references for contract in load_contracts(reference)]
 
 
-def _beside(reference: str | None) -> Path:
-    """The record that belongs to what an argument means."""
+def _beside(*references: str) -> Path:
+    """The one record that belongs to what arguments mean. Raises WrongContract."""
+    places = {_folder(reference) / "published" for reference in references}
+    if len(places) > 1:
+        found = ", ".join(str(place) for place in sorted(places))
+        raise WrongContract(f"Expected one record for all of them by --published, found {found}")
+    return places.pop() if places else PUBLISHED
+
+
+def _folder(reference: str) -> Path:
+    """Where the file or module of an argument lies; a name of this version's lies here."""
     from contracts.load import load_module
 
-    if reference is None:
-        return PUBLISHED
     place = reference.rpartition(":")[0] if ":" in reference else reference
     if place.endswith(".py"):
-        return Path(place).parent / "published"
-    try:
-        module = load_module(place)
-    except WrongContract:
-        return PUBLISHED
-    return Path(module.__file__ or "").parent / "published"
+        return Path(place).parent
+    if _NAME.fullmatch(place):
+        return PUBLISHED.parent
+    return Path(load_module(place).__file__ or "").parent
 
 
 def _published(root: Path) -> dict[str, list[Contract]]:

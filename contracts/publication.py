@@ -91,10 +91,13 @@ class NotPublishable(ValueError):
         super().__init__("; ".join(f"{each.dataschema}: {each.message.en}" for each in problems))
 
 
-def check_published(contracts: Iterable[Contract], root: Path = PUBLISHED) -> list[Problem]:
+def check_published(
+    contracts: Iterable[Contract], root: Path = PUBLISHED, *, whole: bool = True
+) -> list[Problem]:
     """Are the ``contracts`` of today and the record in line, and the record as it was written?
 
-    Empty when they are.
+    Empty when they are. Without ``whole`` there are others beside them, so that of another subject none
+    is missed.
     """
     found = _altered(root)
     altered = {each.dataschema for each in found}
@@ -106,7 +109,8 @@ def check_published(contracts: Iterable[Contract], root: Path = PUBLISHED) -> li
             revision = f"{known[-1].major}.{minor}"
             if minor not in there and f"{name}/{revision}" not in altered:
                 found.append(problem("revision-missing", known[-1], revision))
-        if name not in now and not _ended(name, root):
+        missed = whole or known[-1].subject in {each.subject for each in now.values()}
+        if missed and name not in now and not _ended(name, root):
             found.append(problem("contract-vanished", known[-1], f"{name}/{ENDED}"))
     for contract in now.values():
         if contract.dataschema not in altered:

@@ -217,6 +217,29 @@ def test_check_does_not_record_what_breaks(bench: Path, capsys: pytest.CaptureFi
     assert not (bench.parent / "published" / "bench.v1" / "1.1.json").exists()
 
 
+def test_files_beside_each_other_share_a_record(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = bench.with_name("table.py")
+    other.write_text(
+        bench.read_text(encoding="utf-8").replace('"bench"', '"table"'), encoding="utf-8"
+    )
+    assert run("check", other, "--record") == 0
+    assert run("check", bench) == 0
+    assert run("check", bench, other, "--json") == 0
+    capsys.readouterr()
+
+
+def test_records_in_two_places_are_a_wrong_call(
+    bench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = bench.parent / "elsewhere" / "bench.py"
+    other.parent.mkdir()
+    write(other)
+    assert run("check", bench, other) == 2
+    assert "--published" in capsys.readouterr().err
+
+
 def test_check_of_a_record_that_is_not_there_is_a_wrong_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

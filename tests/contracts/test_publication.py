@@ -161,6 +161,13 @@ def test_a_contract_that_was_published_may_not_vanish_before_its_end(root: Path)
     assert rules(root) == []
 
 
+def test_of_some_contracts_alone_other_subjects_are_not_missed(root: Path) -> None:
+    other = CONTRACTS["business_licence.v1"]
+    record(other, root)
+    assert check_published([SECOND], root, whole=False) == []
+    assert [each.rule for each in check_published([SECOND], root)] == ["contract-vanished"]
+
+
 # ---- the record as it was written -----------------------------------------------------------
 
 
