@@ -19,9 +19,9 @@ ORDER = {
         "agents.window",
     },
     "agents.agent": {"agents.base", "agents.wiring"},
-    "agents.findings_told": {"contracts"},
-    "agents.contract_cli": {"contracts", "agents.findings_told"},
-    "agents.cli": {"contracts", "agents.base", "agents.kafka", "agents.agent", "agents.demo"},
+    "agents.cli": {
+        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.agent", "agents.demo",
+    },
 }  # fmt: skip
 #: Libraries by the one layer that may know them.
 OUTSIDE = {

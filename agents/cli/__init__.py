@@ -82,12 +82,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_contract(parser: argparse.ArgumentParser) -> None:
-    from agents.cli import contracts
+    from agents.cli import contracts, draft
 
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, add, does, text in (
         ("list", contracts.add_list, contracts.listed, "The contracts there are."),
         ("show", contracts.add_show, contracts.show, "One contract whole, as JSON."),
+        (
+            "new",
+            draft.add_new,
+            draft.new,
+            "A first contract from a PostgreSQL table, a CSV, JSON, a JSON Schema or an ODCS file.",
+        ),
         (
             "publish",
             contracts.add_publish,
