@@ -6,6 +6,15 @@ import sys
 import structlog
 
 
+def set_up_command() -> None:
+    """Configure structlog for a command: standard output is for its answer."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
+
+
 def set_up(node: str) -> None:
     """Configure structlog for this process; every line carries ``node``."""
     terminal = sys.stderr.isatty()

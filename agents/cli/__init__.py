@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.base.errors import LevelsyncError
+from agents.base.log import set_up_command
 
 if TYPE_CHECKING:
     from agents.base.config import Grant, NodeFile
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 where the answer is no, or 2 for a wrong call."""
-    parser = _parser()
-    args = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = _parser(contract=arguments[:1] == ["contract"]).parse_args(arguments)
+    if args.command not in (run, demo):
+        set_up_command()
     try:
         code: int = args.command(args)
     except LevelsyncError as error:
@@ -33,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, contract: bool) -> argparse.ArgumentParser:
+    """``contract``'s own commands need much that an agent should not have to load."""
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -82,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_contract(parser: argparse.ArgumentParser) -> None:
-    from agents.cli import contracts, draft
+    from agents.cli import contracts, draft, evolution
 
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, add, does, text in (
@@ -93,6 +97,18 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
             draft.add_new,
             draft.new,
             "A first contract from a PostgreSQL table, a CSV, JSON, a JSON Schema or an ODCS file.",
+        ),
+        (
+            "diff",
+            evolution.add_diff,
+            evolution.diff,
+            "Whom a change breaks, and the usual way out.",
+        ),
+        (
+            "check",
+            evolution.add_check,
+            evolution.check,
+            "Is what was published as it was, and does what is new follow it?",
         ),
         (
             "publish",

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -14,7 +13,9 @@ from contracts.draft.layout import spoken
 from contracts.draft.sample import Sample, WrongSample
 from contracts.draft.samples import LARGEST, csv_sample, json_sample, parsed
 from contracts.draft.source_text import source_text
-from contracts.model import Contract, WrongContract
+from contracts.export.json_schema_reader import contract_of
+from contracts.export.odcs_reader import contract_of_odcs
+from contracts.model import WrongContract
 
 #: Open questions that are printed; the file has all.
 SHOWN = 30
@@ -102,7 +103,7 @@ def _from_file(path: Path, subject: str) -> Draft:
         raise WrongSample(f"Expected {_KINDS}, got {path.name}")
     data, whole = _read(path)
     if name.endswith(_ODCS):
-        contract = _of_odcs(_text(data, path, whole))
+        contract = contract_of_odcs(_text(data, path, whole))
         return of_contract(contract, subject, f"the ODCS file {path.name}")
     if name.endswith(_TABLES):
         return draft(csv_sample(data, path.name, whole=whole), subject)
@@ -115,18 +116,8 @@ def _from_schema(data: bytes, path: Path, whole: bool, subject: str) -> Draft:
     document = parsed(_text(data, path, whole), path.name)
     if not isinstance(document, dict):
         raise WrongSample(f"Expected a JSON Schema in {path.name}, found {type(document).__name__}")
-    contract = _of_schema(document)
+    contract = contract_of(document)
     return of_contract(contract, subject, f"the JSON Schema {path.name}")
-
-
-def _of_schema(document: dict[str, Any]) -> Contract:
-    found: Contract = import_module("contracts.export.json_schema_reader").contract_of(document)
-    return found
-
-
-def _of_odcs(text: str) -> Contract:
-    found: Contract = import_module("contracts.export.odcs_reader").contract_of_odcs(text)
-    return found
 
 
 def _read(path: Path) -> tuple[bytes, bool]:

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,6 @@ from contracts.load import load_contracts
 from contracts.shape import Date
 
 PEOPLE = "编号,姓名,手机号,所属区划,发证日期\n1,李雷,13805310001,370102001,2024/5/1\n2,韩梅,13805310002,370102002,2024/5/2\n"
-
-
-def _there(reader: str) -> bool:
-    return bool(find_spec("contracts.export") and find_spec(f"contracts.export.{reader}"))
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +108,6 @@ def test_a_subject_that_cannot_be_is_refused(
     assert not list(folder.glob("*.py"))
 
 
-@pytest.mark.skipif(not _there("json_schema_reader"), reason="no reader of JSON Schema")
 def test_a_json_schema_becomes_a_module(folder: Path) -> None:
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -131,7 +125,6 @@ def test_a_json_schema_becomes_a_module(folder: Path) -> None:
     assert contract.field_names == ("permit_no", "division_code", "open")
 
 
-@pytest.mark.skipif(not _there("odcs_reader"), reason="no reader of ODCS")
 def test_an_odcs_file_becomes_a_module(folder: Path) -> None:
     (folder / "permit.odcs.yaml").write_text(
         """

@@ -1,7 +1,6 @@
 """`levelsync contract diff` and `check` name whom a change hurts, and answer by exit code."""
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents import contract_cli
-from agents.findings_told import width
+from agents.cli import evolution
+from agents.cli.findings import width
 from contracts.publication import PUBLISHED, pretty, record
 from contracts.subjects import CONTRACTS
 
@@ -37,8 +36,8 @@ V1 = define(
 
 def run(name: str, *arguments: object) -> int:
     parser = argparse.ArgumentParser()
-    getattr(contract_cli, f"add_{name}")(parser)
-    answer: int = getattr(contract_cli, name)(parser.parse_args([str(each) for each in arguments]))
+    getattr(evolution, f"add_{name}")(parser)
+    answer: int = getattr(evolution, name)(parser.parse_args([str(each) for each in arguments]))
     return answer
 
 
@@ -115,13 +114,10 @@ def test_diff_takes_published_revisions_and_contracts_as_json(
     assert (found["rule"], found["old"], found["new"]) == ("freshness-weakened", 2.0, 60.0)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("contracts.export") is None, reason="there is no JSON Schema reader"
-)
 def test_diff_takes_json_schema_files_ours_and_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from contracts.export.json_schema import json_schema  # type: ignore[import-untyped]
+    from contracts.export.json_schema import json_schema
 
     ours = tmp_path / "ours.json"
     ours.write_text(json.dumps(json_schema(RESIDENT)), encoding="utf-8")

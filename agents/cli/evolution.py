@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from agents.findings_told import Language, findings_told, language, problems_told
+from agents.cli.findings import Language, findings_told, language, problems_told
 from contracts.evolution import compare, harmless
 from contracts.examine import examine
+from contracts.export.json_schema_reader import contract_of
 from contracts.model import Contract, WrongContract
 from contracts.publication import (
     PUBLISHED,
@@ -200,8 +201,6 @@ def _from_json(path: Path) -> _Meant:
         raise WrongContract(
             f"Expected a contract or a JSON Schema at {path}, got {type(document).__name__}"
         )
-    from contracts.export.json_schema_reader import contract_of  # type: ignore[import-untyped]
-
     return _Meant(contract_of(document), whole="x-levelsync" in document)
 
 
