@@ -62,8 +62,12 @@ def about(
     ``note`` says more than the title; ``format`` is one of :mod:`contracts.formats`, ``codes`` a code
     table, both for ``str``; ``labels`` say what the values of a ``Literal`` mean; ``digits``,
     ``places`` and ``positive`` are for ``Decimal``. All else is ``msgspec.Meta``'s: ``min_length``,
-    ``max_length``, ``pattern``, ``ge``, ``gt``, ``le``, ``lt``.
+    ``max_length``, ``pattern``, ``ge``, ``gt``, ``le``, ``lt``. Raises WrongContract for a pattern
+    that is not portable.
     """
+    if pattern := meta.get("pattern"):
+        # The class is to read what the contract does: `\s` and `\d` mean more to Python.
+        meta["pattern"] = portable(pattern, meta.get("max_length"))
     said = _About(Text(zh, en), note, format, codes, labels or {}, digits, places, positive)
     return msgspec.Meta(extra={_ABOUT: said}, **meta)
 

@@ -327,8 +327,6 @@ def _bare_value(shape: Shape) -> SearchStrategy[Any]:
 def _texts(shape: String) -> SearchStrategy[str]:
     if shape.format is not None and shape.format in FORMATS:
         made = formatted(shape.format)
-        if shape.pattern is not None:  # more than the format allows, for whoever forgets to look
-            made |= st.from_regex(python_form(shape.pattern)).filter(_encodable)
     elif shape.pattern is not None:
         made = st.from_regex(python_form(shape.pattern)).filter(_encodable)
     else:

@@ -60,7 +60,7 @@ def stepped(source: str, into: str, value: bytes) -> bytes | None:
     return Checker(CONTRACTS[into]).check(msgspec.to_builtins(found)).value
 
 
-@pytest.mark.parametrize(("source", "into"), STEPS, ids=" → ".join)
+@pytest.mark.parametrize(("source", "into"), STEPS, ids=map(" to ".join, STEPS))
 def test_every_step_makes_records_the_other_major_accepts(source: str, into: str) -> None:
     made = 0
 
@@ -83,7 +83,7 @@ def test_every_step_makes_records_the_other_major_accepts(source: str, into: str
     assert made, "not one record was stepped"
 
 
-@pytest.mark.parametrize(("source", "into"), STEPS, ids=" → ".join)
+@pytest.mark.parametrize(("source", "into"), STEPS, ids=map(" to ".join, STEPS))
 def test_every_step_leads_between_majors_of_one_subject_and_keeps_key_and_scope(
     source: str, into: str
 ) -> None:
