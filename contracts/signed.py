@@ -63,8 +63,7 @@ def opened(raw: bytes) -> tuple[Signed, Contract]:
         raise Forged(f"Expected at most {LARGEST} bytes, got {len(raw)}")
     try:
         said = msgspec.json.decode(raw, type=Signed)
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(said.key, validate=True))
-        key.verify(base64.b64decode(said.signature, validate=True), _covered(said))
+        public_key(said.key).verify(base64.b64decode(said.signature, validate=True), _covered(said))
     except InvalidSignature:
         raise Forged("Expected a signature over this contract, got another") from None
     except (ValueError, RecursionError, UnicodeError) as error:
@@ -82,6 +81,11 @@ def opened(raw: bytes) -> tuple[Signed, Contract]:
 def public_text(key: Ed25519PublicKey) -> str:
     """A public key as node files and signed contracts have it: base64 of its 32 bytes."""
     return base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def public_key(text: str) -> Ed25519PublicKey:
+    """The key in such a text. Raises ValueError."""
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
 
 
 def _covered(said: Signed) -> bytes:

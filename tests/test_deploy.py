@@ -80,9 +80,11 @@ def test_the_node_file_of_the_readme_is_right(
 ) -> None:
     monkeypatch.setenv("LICENCE_DSN", "host=127.0.0.1")
     monkeypatch.setenv("MASKING_SECRET", "s3cret")
-    node, grant = re.findall(r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
+    node, grant, trust = re.findall(
+        r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S
+    )
     file = tmp_path / "node.toml"
-    file.write_text(node + grant.replace('"370102"', '"370102001"'), encoding="utf-8")
+    file.write_text(node + grant.replace('"370102"', '"370102001"') + trust, encoding="utf-8")
     (given,) = load(file).grant
     assert given.mask == {"phone": "last4", "name": "hash"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.change_rules import RULES
+from contracts.evolution.rules import RULES
 from tests.guide import ROOT, Command, Edit, File, GuideWrong, Reader, printed, steps
 
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ from agents.base.errors import ConfigError
 from contracts.expression import Expression, WrongExpression
 from contracts.identifiers import level_of, within
 from contracts.model import Contract, Level, Mask
+from contracts.signed import public_key
 from contracts.subjects import CONTRACTS
 
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
@@ -256,6 +257,16 @@ def _validate(config: NodeFile) -> None:
         if (grant.contract, grant.to) in granted:
             raise _Wrong("one grant a contract and child", "the same again", path)
         granted.add((grant.contract, grant.to))
+    for publisher, keys in config.trust.items():
+        for key in keys:
+            try:
+                public_key(key)
+            except ValueError:
+                raise _Wrong(
+                    "a public key as `levelsync contract publish` prints it",
+                    f"`{key}`",
+                    f"trust.{publisher}",
+                ) from None
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
         raise _Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")

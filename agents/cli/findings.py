@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
-from contracts.change_rules import Severity
-from contracts.findings import AFFECTED, SEVERITIES, Finding
+from contracts.evolution.findings import AFFECTED, SEVERITIES, Finding
+from contracts.evolution.rules import Severity
 from contracts.model import Contract
-from contracts.publication_rules import Problem
+from contracts.publication.rules import Problem
 from contracts.text import Text
 
 Language = Literal["zh", "en"]

@@ -197,7 +197,7 @@ def _fastavro(events: list[Wire]) -> Callable[[Wire], Wire]:
 
 
 def _jsonschema(events: list[Wire]) -> Callable[[Wire], Wire]:
-    from contracts.json_schema import json_schema
+    from contracts.export.json_schema import json_schema
 
     validator = jsonschema_rs.validator_for(
         json_schema(_plain()),

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, find, given, settings
 from hypothesis import strategies as st
 
-from contracts.change_rules import RULES
 from contracts.check import Checker, Rejected
 from contracts.evolution import compare, compatible, harmless, judge, reads
+from contracts.evolution.records import records_compared
+from contracts.evolution.rules import RULES
 from contracts.identifiers import credit_check
 from contracts.model import Contract, Rule
-from contracts.records_compared import records_compared
 from contracts.shape import (
     Array,
     Boolean,

@@ -18,7 +18,7 @@ from contracts.publication import (
     read_contract,
     record,
 )
-from contracts.publication_rules import RULES
+from contracts.publication.rules import RULES
 from contracts.shape import Boolean, Field, String
 from contracts.subjects import CONTRACTS
 from contracts.text import Text

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from contracts.findings import Finding
+from contracts.evolution.findings import Finding
 from contracts.model import Contract
 from contracts.text import Text
 

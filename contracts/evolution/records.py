@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from contracts.change_rules import Affected
+from contracts.evolution.findings import Finding, found, said
+from contracts.evolution.rules import Affected
+from contracts.evolution.shapes import Fields, kind, shapes_compared
 from contracts.expression import Expression, WrongExpression
-from contracts.findings import Finding, found, said
 from contracts.model import Contract, Rule
 from contracts.shape import Array, Field, Map, Object, Shape
-from contracts.shapes_compared import Fields, kind, shapes_compared
 
 
 def records_compared(old: Contract, new: Contract) -> Iterator[Finding]:

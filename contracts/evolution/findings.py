@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.change_rules import RULES, Affected, Severity
+from contracts.evolution.rules import RULES, Affected, Severity
 from contracts.text import Text
 
 AFFECTED: dict[Affected, Text] = {

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from contracts.change_rules import Affected
-from contracts.findings import SEVERITIES, Finding
+from contracts.evolution.findings import SEVERITIES, Finding
+from contracts.evolution.promises import promises_compared
+from contracts.evolution.records import records_compared
+from contracts.evolution.rules import Affected
 from contracts.model import Contract
-from contracts.promises_compared import promises_compared
-from contracts.records_compared import records_compared
 
 _ORDER = {severity: number for number, severity in enumerate(SEVERITIES)}
 

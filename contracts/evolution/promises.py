@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from contracts.findings import Finding, found, said
+from contracts.evolution.findings import Finding, found, said
 from contracts.model import Classification, Contract, Mask, Sharing, Updates
 
 #: What each mask lets its reader know of a value: its end, its beginning, or whether two are the same.

@@ -19,10 +19,10 @@ import msgspec
 
 from contracts.evolution import harmless, judge
 from contracts.model import Contract
-from contracts.publication_rules import Problem, problem
+from contracts.publication.rules import Problem, problem
 
 #: The record of this version's own contracts.
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parents[1] / "published"
 SUMS = "SHA256SUMS"
 #: Beside the revisions of a contract that is no longer there: the day from which it was not, and why.
 ENDED = "ENDED"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from contracts.compiled import decimal_pattern
-from contracts.findings import Finding, found, said
+from contracts.evolution.findings import Finding, found, said
 from contracts.formats import FORMATS
 from contracts.pattern import python_form
 from contracts.shape import (
