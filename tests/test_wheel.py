@@ -19,6 +19,7 @@ CARRIED = [
     "agents/demo/nodes/3701.toml",
     "agents/demo/nodes/370102.toml",
     "contracts/data/divisions.tsv.xz",
+    "contracts/export/catalogue.css",
     "contracts/data/SOURCE.md",
     "contracts/published/SHA256SUMS",
     "contracts/published/resident.v2/2.0.json",

@@ -11,6 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from contracts.export.asyncapi_schemas import (
+    DEAD_LETTER,
+    SIGNED,
+    any_terms,
+    cloudevent,
+    headers,
+)
 from contracts.export.json_schema import joined, json_schema
 from contracts.model import Contract, Mask, WrongContract
 from contracts.projection import project
@@ -82,7 +89,7 @@ class _Document:
         self._channels: dict[str, dict[str, Any]] = {}
         self._operations: dict[str, dict[str, Any]] = {}
         self._messages: dict[str, dict[str, Any]] = {}
-        self._schemas: dict[str, dict[str, Any]] = {"cloudevent": _cloudevent()}
+        self._schemas: dict[str, dict[str, Any]] = {"cloudevent": cloudevent()}
         self._schemes: dict[str, dict[str, str]] = {}
 
     def made(self) -> dict[str, Any]:
@@ -168,7 +175,7 @@ class _Document:
         payload = f"{topic}.record"
         schema = json_schema(given, reader=True)
         if not flow.terms_known:
-            schema = _any_terms(schema, contract)
+            schema = any_terms(schema, contract)
         for word in ("$schema", "$id", "x-levelsync", "x-levelsync-rules"):
             schema.pop(word, None)
         self._schemas[payload] = schema
@@ -184,12 +191,12 @@ class _Document:
         key = {"type": "string", "description": f"`{contract.key}`"}
         self._message(
             topic, "put", f"{title}: 新增或变更 | put",
-            _headers(contract, [f"{contract.name}.changed", f"{contract.name}.copied"]),
+            headers(contract, [f"{contract.name}.changed", f"{contract.name}.copied"]),
             {"$ref": f"#/components/schemas/{payload}"}, key,
         )  # fmt: skip
         self._message(
             topic, "deleted", f"{title}: 删除 | deleted",
-            _headers(contract, [f"{contract.name}.deleted"]), {"type": "null"}, key,
+            headers(contract, [f"{contract.name}.deleted"]), {"type": "null"}, key,
         )  # fmt: skip
         self._message(
             topic, "watermark", "水位 | Watermark",
@@ -208,7 +215,7 @@ class _Document:
         )  # fmt: skip
         self._message(name, "dead-letter", "未被接受的变更 | A change that was refused",
                       {"type": "object", "properties": {"ce_type": {"const": "levelsync.dead-letter"}}},
-                      _DEAD_LETTER, {"type": "string"})  # fmt: skip
+                      DEAD_LETTER, {"type": "string"})  # fmt: skip
         self._operation(name, "send")
 
     def _descriptors(self, servers: Sequence[str]) -> None:
@@ -216,7 +223,7 @@ class _Document:
         self._channel(
             topic, joined(_KINDS["contracts"]), servers, "", 1, {"cleanup.policy": ["compact"]}
         )
-        self._message(topic, "descriptor", "合同 | A contract", {"type": "object"}, _SIGNED,
+        self._message(topic, "descriptor", "合同 | A contract", {"type": "object"}, SIGNED,
                       {"type": "string"})  # fmt: skip
         for action in ("send", "receive"):
             self._operation(topic, action)
@@ -282,78 +289,3 @@ _KINDS = {
 }
 _DATA: dict[str, Any] = {"cleanup.policy": ["compact"]}
 _KEPT: dict[str, Any] = {"cleanup.policy": ["delete"], "retention.ms": -1}
-
-_DEAD_LETTER: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{
-            name: {"type": "string"}
-            for name in ("contract", "key", "path", "rule", "message", "id", "time", "sequence")
-        },
-        "fields": {"type": ["object", "null"], "description": "原记录 | the record, where readable"},
-    },
-}  # fmt: skip
-_SIGNED: dict[str, Any] = {
-    "type": ["object", "null"],
-    "description": "带发布者签名的合同 | A contract under its publisher's signature (Ed25519)",
-    "properties": {
-        "contract": {"type": "string", "contentMediaType": "application/json"},
-        "publisher": {"type": "string"},
-        "time": {"type": "integer", "description": "微秒 | microseconds since 1970 UTC"},
-        "sunset": {"type": ["string", "null"], "format": "date"},
-        "key": {"type": "string", "contentEncoding": "base64"},
-        "signature": {"type": "string", "contentEncoding": "base64"},
-    },
-}
-
-
-def _cloudevent() -> dict[str, Any]:
-    def text(zh: str, en: str, **more: Any) -> dict[str, Any]:
-        return {"type": "string", "description": joined(Text(zh, en)), **more}
-
-    properties = {
-        "ce_specversion": {"const": "1.0"},
-        "ce_id": text("事件编号，重发时不变", "the event's id, the same each time it is told"),
-        "ce_source": text("来源", "where it happened"),
-        "ce_subject": text("记录的键", "the record's key"),
-        "ce_time": text("源端提交时间", "commit time at the source", format="date-time"),
-        "ce_sequence": text("同键变更的次序，按文本比较", "order of a key's changes, as text"),
-        "ce_scope": text("所属区划", "the division it belongs to", pattern="^[0-9]*$"),
-        "ce_traceparent": text("追踪上下文", "W3C Trace Context"),
-    }  # fmt: skip
-    return {
-        "type": "object",
-        "title": "CloudEvents 1.0, Kafka binary mode",
-        "properties": properties,
-        "required": [
-            "ce_specversion", "ce_id", "ce_source", "ce_subject", "ce_time", "ce_sequence",
-            "ce_type", "ce_dataschema",
-        ],
-    }  # fmt: skip
-
-
-def _headers(contract: Contract, kinds: Sequence[str]) -> dict[str, Any]:
-    pattern = f"^{contract.name}/{contract.major}.".replace(".", "\\.") + "[0-9]+$"
-    return {
-        "allOf": [{"$ref": "#/components/schemas/cloudevent"}],
-        "type": "object",
-        "properties": {
-            "ce_type": {"enum": list(kinds)},
-            "ce_dataschema": {"type": "string", "pattern": pattern},
-            "content-type": {"const": "application/json"},
-        },
-    }
-
-
-def _any_terms(schema: dict[str, Any], contract: Contract) -> dict[str, Any]:
-    """Whatever the neighbour's grant leaves out or masks."""
-    sure = {contract.key, contract.scope}
-    return schema | {
-        "properties": {
-            name: of
-            if name in sure
-            else {"title": of["title"], "anyOf": [of, {"type": ["string", "null"]}]}
-            for name, of in schema["properties"].items()
-        },
-        "required": [name for name in schema["required"] if name in sure],
-    }

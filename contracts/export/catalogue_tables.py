@@ -155,9 +155,9 @@ def described(shape: Shape) -> Text:
             return _text(shape)
         case Integer(ge=ge, le=le):
             zh, en = "整数", "whole number"
-            low = None if ge == -(2**63) else ge
-            high = None if le == 2**63 - 1 else le
-            return _ranged(zh, en, low, high)
+            least = None if ge == -(2**63) else ge
+            most = None if le == 2**63 - 1 else le
+            return _ranged(zh, en, least, most)
         case Number():
             low = shape.ge if shape.gt is None else shape.gt
             high = shape.le if shape.lt is None else shape.lt
@@ -180,8 +180,8 @@ def described(shape: Shape) -> Text:
             of = f" ({shape.standard})" if shape.standard else ""
             return Text(f"代码，共 {count} 项{source}", f"one of {count} codes{of}")
         case Array():
-            inner, count = described(shape.items), _lengths(shape.min_length, shape.max_length)
-            return Text(f"列表：{inner.zh}{count.zh}", f"list of {inner.en}{count.en}")
+            inner, size = described(shape.items), _lengths(shape.min_length, shape.max_length)
+            return Text(f"列表：{inner.zh}{size.zh}", f"list of {inner.en}{size.en}")
         case Map():
             inner = described(shape.values)
             return Text(f"名值对：{inner.zh}", f"names to {inner.en}")
@@ -209,13 +209,20 @@ def _lengths(least: int, most: int | None) -> Text:
 
 
 def _ranged(zh: str, en: str, low: float | None, high: float | None) -> Text:
+    low, high = _shortest(low), _shortest(high)
     if low is None and high is None:
         return Text(zh, en)
     if low is None:
-        return Text(f"{zh}，至多 {high:g}", f"{en}, at most {high:g}")
+        return Text(f"{zh}，至多 {high}", f"{en}, at most {high}")
     if high is None:
-        return Text(f"{zh}，至少 {low:g}", f"{en}, at least {low:g}")
-    return Text(f"{zh}，{low:g}–{high:g}", f"{en}, {low:g} to {high:g}")
+        return Text(f"{zh}，至少 {low}", f"{en}, at least {low}")
+    return Text(f"{zh}，{low}–{high}", f"{en}, {low} to {high}")
+
+
+def _shortest(limit: float | None) -> float | None:
+    """``1.0`` as ``1``, and no digit lost."""
+    whole = isinstance(limit, float) and limit.is_integer() and abs(limit) < 2**53
+    return int(limit) if limit is not None and whole else limit
 
 
 def _heads(*texts: Text) -> str:

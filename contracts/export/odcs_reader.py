@@ -149,13 +149,19 @@ def _rules(chosen: Said) -> list[dict[str, Any]]:
 def _service_levels(document: Said) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for level in parts_of(document, "slaProperties"):
-        value, unit = level.get("value"), _SECONDS.get(str(level.get("unit", "s")))
-        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
-        match level.get("property"):
-            case "latency" if number and unit:
-                said["freshness"] = value * unit
-            case "retention" if number and unit:
-                said["retention"] = round(value * unit / 86400)
-            case "frequency" if value in _UPDATES:
-                said["updates"] = value
+        kind, value, seconds = level.get("property"), level.get("value"), _seconds(level)
+        if kind == "latency" and seconds is not None:
+            said["freshness"] = seconds
+        elif kind == "retention" and seconds is not None:
+            said["retention"] = round(seconds / 86400)
+        elif kind == "frequency" and value in _UPDATES:
+            said["updates"] = value
     return said
+
+
+def _seconds(level: Said) -> float | None:
+    """How long a service level is; None where it does not say so in a unit we know."""
+    value, unit = level.get("value"), _SECONDS.get(str(level.get("unit", "s")))
+    if unit is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value * unit if 0 <= value < 1e12 else None

@@ -105,7 +105,13 @@ def whole() -> Checker:
     )  # fmt: skip
     return Checker(
         msgspec.structs.replace(
-            CONTRACTS["division.v1"], key="code", scope="code", fields=(code, count, size)
+            CONTRACTS["division.v1"],
+            key="code",
+            scope="code",
+            fields=(code, count, size),
+            rules=(),
+            searchable=(),
+            personal={},
         )
     )
 

@@ -154,9 +154,9 @@ def border(shape: Shape) -> SearchStrategy[Any]:
             edges = [ge - 1, ge, ge + 1, le - 1, le, le + 1]
             return st.sampled_from([*edges, *map(float, edges), ge + 0.5, str(ge)])
         case Number():
-            edges = [edge for edge in (shape.ge, shape.gt, shape.le, shape.lt) if edge is not None]
+            limits = [edge for edge in (shape.ge, shape.gt, shape.le, shape.lt) if edge is not None]
             return st.sampled_from(
-                [*edges, *(e + 1 for e in edges), *(e - 1 for e in edges), 1e308, -1e308, 0]
+                [*limits, *(e + 1 for e in limits), *(e - 1 for e in limits), 1e308, -1e308, 0]
             )
         case String():
             lengths = [
@@ -270,7 +270,14 @@ def of_one(shape: Shape) -> Contract:
     key = Field(name="key", title=Text("键", "Key"), shape=String(min_length=1))
     it = Field(name="it", title=Text("它", "It"), shape=shape)
     return msgspec.structs.replace(
-        CONTRACTS["division.v1"], subject="one", key="key", scope="key", fields=(key, it)
+        CONTRACTS["division.v1"],
+        subject="one",
+        key="key",
+        scope="key",
+        fields=(key, it),
+        rules=(),
+        searchable=(),
+        personal={},
     )
 
 

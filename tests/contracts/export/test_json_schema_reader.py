@@ -128,7 +128,7 @@ WORDS = [
     "maxItems", "allOf", "not", "title", "x-levelsync", "x-levelsync-rules", "x-levelsync-title",
     "x-levelsync-format", "x-levelsync-standard", "$id",
 ]  # fmt: skip
-LEAVES = st.sampled_from(
+LEAVES: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,

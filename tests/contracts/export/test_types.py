@@ -98,7 +98,16 @@ if (told.op === "put" && told.contract === "resident.v2") {
 
 def test_typescript_compiles_strictly_and_takes_what_the_feed_sends(tmp_path: Path) -> None:
     kept = Entry(
-        "resident.v2", TOLD["key"], "370102001", b"{}", "1", 1, "0001", "pg", "resident.v2/2.0", 1
+        "resident.v2",
+        "11010519491231002X",
+        "370102001",
+        b"{}",
+        "1",
+        1,
+        "0001",
+        "pg",
+        "resident.v2/2.0",
+        1,
     )
     state = {**msgspec.json.decode(msgspec.json.encode(described(kept))), "record": RESIDENT}
     put = {**state, "op": "put", "state": True}
