@@ -193,10 +193,10 @@ def _text(shape: String) -> Text:
     known = FORMATS.get(shape.format or "")
     limits = _lengths(shape.min_length, shape.max_length)
     if known is not None:
-        return Text(
-            f"{known.title.zh}（{known.standard}）{limits.zh}",
-            f"{known.title.en} ({known.standard}){limits.en}",
-        )
+        of = Text("", "")
+        if known.standard:
+            of = Text(f"（{known.standard}）", f" ({known.standard})")
+        return Text(f"{known.title.zh}{of.zh}{limits.zh}", f"{known.title.en}{of.en}{limits.en}")
     return Text(f"文本{limits.zh}", f"text{limits.en}")
 
 
