@@ -86,7 +86,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
 
 
 def _add_contract(parser: argparse.ArgumentParser) -> None:
-    from agents.cli import contracts, draft, evolution
+    from agents.cli import contracts, draft, evolution, exports
 
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, add, does, text in (
@@ -109,6 +109,13 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
             evolution.add_check,
             evolution.check,
             "Is what was published as it was, and does what is new follow it?",
+        ),
+        ("export", exports.add_export, exports.export, "Contracts in the forms that others read."),
+        (
+            "push-schemas",
+            exports.add_push,
+            exports.push_schemas,
+            "Give contracts' schemas to a Confluent-compatible schema registry.",
         ),
         (
             "publish",

@@ -63,7 +63,7 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
 
 def listed(args: argparse.Namespace) -> int:
     """Every contract in a row."""
-    known = _known(args.node)
+    known = known_at(args.node)
     rows = [
         {
             "contract": found.name,
@@ -95,7 +95,7 @@ def show(args: argparse.Namespace) -> int:
     """One contract whole, as JSON."""
     import msgspec
 
-    found = _known(args.node).contracts
+    found = known_at(args.node).contracts
     if args.name not in found:
         print(f"Expected one of {', '.join(found)}, got {args.name}", file=sys.stderr)
         return 2
@@ -168,7 +168,7 @@ def _referred(reference: str) -> list["Contract"]:
         raise NotPublishable(str(error)) from None
 
 
-def _known(node: Path | None) -> "Known":
+def known_at(node: Path | None) -> "Known":
     """What is installed; with a node file also what was published on its clusters."""
     from agents.base.config import load
     from agents.base.known import Known

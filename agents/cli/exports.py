@@ -125,13 +125,13 @@ def _node(path: Path) -> "tuple[NodeFile, Mapping[str, Contract]]":
     """The node file, and what the node knows. Its cluster is asked only where the file speaks of
     contracts that are not installed."""
     from agents.base.config import load
-    from agents.cli.contracts import _known
+    from agents.cli.contracts import known_at
     from contracts.subjects import CONTRACTS
 
     config = load(path)
     if config.named <= CONTRACTS.keys():
         return config, CONTRACTS
-    return config, _known(path).contracts
+    return config, known_at(path).contracts
 
 
 # ---- forms -----------------------------------------------------------------------------------

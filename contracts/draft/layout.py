@@ -72,6 +72,11 @@ def exploded(target: str, opening: str, items: Sequence[Node]) -> list[str]:
     return [*lines, ")"]
 
 
+def class_line(name: str, *items: Node) -> list[str]:
+    """The line or lines that open a class."""
+    return _lines("", call(f"class {name}", *items), ":", 0)
+
+
 def member(declared: str, default: Node) -> list[str]:
     """A field of a class, ``declared = default``; an empty default is none."""
     if not default:

@@ -13,6 +13,7 @@ from contracts.draft.layout import (
     Node,
     assigned,
     call,
+    class_line,
     comment,
     exploded,
     literal,
@@ -157,7 +158,9 @@ class _Module:
         self.body += [
             "",
             "",
-            f"class {name}(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):",
+            *class_line(
+                name, "msgspec.Struct", "frozen=True", "kw_only=True", "forbid_unknown_fields=True"
+            ),
             f'    """{spoken(title.zh, 40)}: {spoken(title.en, 40)}."""',
             "",
             *(line for stated in members for line in stated),

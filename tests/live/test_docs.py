@@ -1,31 +1,18 @@
 """The guide to contracts from its first line to its last, on a real PostgreSQL and a real Kafka."""
 
-import argparse
 import asyncio
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from agents.cli import _parser
 from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_ports
 from tests.guide import ROOT, Reader
 
 pytestmark = pytest.mark.live
 
 TEXT = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
-
-
-def missing() -> list[str]:
-    """Commands of the guide that this version does not have."""
-
-    def below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-        return next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-
-    there = below(below(_parser(contract=True))["contract"])
-    return sorted(set(re.findall(r"levelsync contract ([a-z-]+)", TEXT)) - there.keys())
 
 
 @pytest.fixture
@@ -39,7 +26,6 @@ def broker(servers: Path) -> Iterator[KafkaServer]:
     asyncio.run(server.stop())
 
 
-@pytest.mark.skipif(bool(missing()), reason=f"no levelsync contract {', '.join(missing())} yet")
 def test_the_guide_to_contracts_works_as_it_stands(
     tmp_path: Path, postgres: PostgresServer, broker: KafkaServer
 ) -> None:
