@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ _ENCODER = msgspec.json.Encoder()
 _DECODING = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
-class Checked(NamedTuple):
+class Checked(msgspec.Struct, frozen=True, gc=False):
     """What a contract makes of a record: its key, its scope and its bytes."""
 
     key: str

@@ -1,6 +1,9 @@
 """Expressions over records, and several of them over one."""
 
+import cel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.expression import Expression, Rulebook, WrongExpression
 
@@ -26,6 +29,39 @@ def test_a_call_on_a_field_that_is_not_filled_in_is_null() -> None:
     assert rule.holds({"born": "1949-12-31", "number": None})
     assert not rule.holds({"born": "1949-12-31", "number": "x"})
     assert Expression("part(born, 0, 4) == '1949'", NAMES).holds({"born": "1949-12-31"})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "born == null",
+        "born != null",
+        "born == null || number != null && share == null",
+        "(born == null) == (number == null)",
+        "born == null == (share != null)",
+        "!(born == null) ? share != null : number == null",
+        "born == null || 'x && born == null' != number",
+        'number == "born == null" || born != null',
+        "[born, number].all(share, share == null || (share != null))",
+        "[1].exists(x, born == null)",
+        "null == born",
+        "born == null ? true : (number == null ? false : share == null)",
+    ],
+)
+@given(st.lists(st.sampled_from([None, "a", "born == null", 1]), min_size=3, max_size=3))
+def test_tests_for_null_are_found_out_as_the_library_would(
+    source: str, given_: list[object]
+) -> None:
+    values = dict(zip(NAMES, given_, strict=False))
+    try:
+        expected: object = cel.compile(source).execute(values)
+    except RuntimeError:
+        expected = "fails"
+    try:
+        found: object = Expression(source, NAMES[:3]).holds(values)
+    except ValueError:
+        found = "fails"
+    assert found == expected
 
 
 @pytest.mark.parametrize(
