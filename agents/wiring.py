@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
@@ -220,7 +221,7 @@ class Wiring:
             return
         expected = self.config.expected
         for name, contract in self._known.contracts.items():
-            given = self._projected(contract)
+            given, sunset = self._projected(contract), self._known.sunsets.get(name)
             follow = self._follows.get(name)
             if follow is None:
                 follow = self._follows[name] = Follow(
@@ -232,13 +233,16 @@ class Wiring:
                     sources=partial(self._holdings.held, name),
                 )
 
-            def make(name: str = name, follow: Follow = follow, given: Contract = given) -> Part:
-                follow.use(given)
-                follow.expected, follow.resync = name in expected, self.resync.get(name, 0)
-                return follow
-
-            spec = (name in expected, self.resync.get(name), msgspec.json.encode(given))
+            make = partial(self._following, follow, given, sunset)
+            spec = (name in expected, self.resync.get(name), msgspec.json.encode(given), sunset)
             yield f"window {name}", Job(WINDOW, spec, make)
+
+    def _following(self, follow: Follow, given: Contract, sunset: datetime.date | None) -> Part:
+        follow.use(given)
+        follow.sunset = sunset
+        follow.expected = given.name in self.config.expected
+        follow.resync = self.resync.get(given.name, 0)
+        return follow
 
     def _projected(self, contract: Contract) -> Contract:
         """What reaches this node of ``contract``; made again only when something of it changes."""
@@ -288,8 +292,9 @@ class Wiring:
         """Other majors of a subject we own, filled from the one that has a source until their sunset."""
         now = time.time()
         for table in self.config.source:
-            for name, sunset in table.also.items():
-                ended = is_over(sunset, now)
+            for name in table.also:
+                sunset = self._known.sunsets.get(name)
+                ended = sunset is not None and is_over(sunset, now)
                 if ended and not self._holdings.exists(name):
                     continue
                 yield f"step {name}", self._step(table.contract, name, ended=ended)

@@ -80,9 +80,9 @@ class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
     table: str
     #: Contract field = column, where the two names differ.
     columns: dict[str, str] = {}
-    #: Other majors of the subject that are filled from this one, each until the end of its last day,
-    #: China Standard Time.
-    also: dict[str, datetime.date] = {}
+    #: Other majors of the subject that are filled from this one, each until the end of the last day it
+    #: was published with, China Standard Time.
+    also: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"

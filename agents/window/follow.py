@@ -1,6 +1,7 @@
 """Reading a contract's topics into the store: the last step of an event."""
 
 import asyncio
+import datetime
 import hashlib
 import time
 from collections import deque
@@ -49,6 +50,8 @@ class Follow:
         self.hop = Hop("window", contract.name, contract.name, "window")
         self.repeated = 0
         self.out_of_order = 0
+        #: The last day on which its owner fills this major; None without end.
+        self.sunset: datetime.date | None = None
         #: Is it shown while there is nothing of it yet?
         self.expected = False
         #: When an operator asked for the state to be told again, microseconds since 1970 UTC.

@@ -146,6 +146,7 @@ class _Gateway:
             "latency_ms": follow.latency(),
             "fields": fields_of(contract),
             "refused": hop.rejected,
+            "sunset": follow.sunset.isoformat() if follow.sunset else None,
         }
 
     async def record(self, request: web.Request) -> web.Response:

@@ -358,7 +358,7 @@ async def test_two_majors_are_filled_at_once_until_the_sunset(line: Line) -> Non
     await line.until("370102", f"resident.v2/records/{key}", lambda found: True)
     assert await line.get("370102", f"resident.v1/records/{key}") is None
 
-    line.also = 'also = { "resident.v1" = 2099-12-31 }'
+    line.also = 'also = ["resident.v1"]'
     line.write_node("37")
     await line.until(
         "370102",
@@ -383,9 +383,16 @@ async def test_two_majors_are_filled_at_once_until_the_sunset(line: Line) -> Non
     await line.write("UPDATE resident SET status = 'active' WHERE citizen_no = %s", (key,))
     await line.until("370102", f"resident.v1/records/{key}", lambda found: True)
 
+    publish = ("contract", "publish", "resident.v1", "--node", line.file("37"), "--sunset")
+    assert line.levelsync(*publish, "2099-12-31").returncode == 0
+
+    def told(found: dict[str, Any]) -> bool:
+        return any(row["sunset"] == "2099-12-31" for row in found["contracts"])
+
+    await line.until("370102", "contracts", told)
+    assert await line.get("370102", f"resident.v1/records/{key}") is not None
     over = datetime.date.today() - datetime.timedelta(days=2)
-    line.also = f'also = {{ "resident.v1" = {over} }}'
-    line.write_node("37")
+    assert line.levelsync(*publish, over).returncode == 0
     async with asyncio.timeout(PROMISED):
         await gone()
     assert await line.get("370102", f"resident.v2/records/{key}") is not None

@@ -14,7 +14,7 @@ const WORDS = {
     source: "来源", changed: "变更时间", complete: "数据完整截至", revision: "合同版本", empty: "（空）",
     state: "状态", error: "出错了：",
     refused: why => `最近一次变更不符合合同，未予显示，以下是此前的内容。（${why}）`,
-    unshown: n => `${n} 条变更不符合合同，未予显示`,
+    unshown: n => `${n} 条变更不符合合同，未予显示`, sunset: day => `此版本提供至 ${day}`,
   },
   en: {
     title: "Data window", tagline: "What the levels above know, now", skip: "Skip to look-up",
@@ -31,6 +31,7 @@ const WORDS = {
     revision: "Contract", empty: "(empty)", state: "State", error: "That went wrong: ",
     refused: why => `The last change breaks the contract and is not shown; this is what was before. (${why})`,
     unshown: n => `${n} changes break the contract and are not shown`,
+    sunset: day => `this version is filled until ${day}`,
   },
 };
 
@@ -125,6 +126,7 @@ function card(one) {
   facts.append(element("span", say("promise")(one.freshness_s)));
   if (one.latency_ms) facts.append(element("span", say("arrival")(Math.round(one.latency_ms.p50))));
   facts.append(element("span", one.owner[language]));
+  if (one.sunset) facts.append(element("span", say("sunset")(one.sunset)));
   item.append(title, age, spark(one), facts);
   if (one.refused) item.append(element("p", say("unshown")(one.refused), { class: "trouble" }));
   if (one.error) item.append(element("p", one.error, { class: "trouble" }));
