@@ -10,7 +10,8 @@ def set_up_command() -> None:
     """Configure structlog for a command: standard output is for its answer."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Whatever is standard error when something is said, not now.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 

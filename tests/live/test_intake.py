@@ -124,7 +124,7 @@ async def test_a_capture_killed_again_and_again_ends_in_the_tables_state(
     found = await read_letters(cluster, [name])
     assert before == len(bad)
     assert {letter["key"] for letter in found} == bad
-    assert {(letter["path"], letter["rule"]) for letter in found} == {("$.code", "pattern")}
+    assert {(letter["path"], letter["rule"]) for letter in found} == {("$.code", "shape")}
 
 
 class Scripted:
