@@ -30,6 +30,10 @@ _NULL = re.compile(
 _BOUND = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*(\w+)\s*,")
 
 
+#: Characters of an expression at most: contracts come from elsewhere, too.
+LONGEST = 4_000
+
+
 class WrongExpression(ValueError):
     """An expression that cannot be: what was expected and what was found."""
 
@@ -63,13 +67,16 @@ class Expression:
     """``source`` compiled for records with the fields ``names``. Raises WrongExpression."""
 
     def __init__(self, source: str, names: Sequence[str]) -> None:
+        if len(source) > LONGEST:
+            raise WrongExpression(f"at most {LONGEST} characters", f"{len(source)}")
         self._calls: dict[str, _Call] = {}
         bound = _BOUND.findall(source)
         free = frozenset(names).difference(bound)
         try:
             self._program = cel.compile(self._found_out(source, free))
         except ValueError as error:
-            raise WrongExpression("a CEL expression", " ".join(str(error).split())) from None
+            said = " ".join(str(error).split())[:300]
+            raise WrongExpression("a CEL expression", said) from None
         used: dict[str, None] = {}
         for name in self._program.variables():
             given = self._calls[name].given if name in self._calls else (name,)

@@ -12,6 +12,8 @@ from contracts.model import WrongContract
 
 #: Ways to match that a pattern may have at most: a fraction of a second.
 MOST_WAYS = 10_000_000
+#: Characters of a pattern at most.
+MOST_PATTERN = 1_000
 #: Characters of a text whose contract does not limit it.
 LONGEST = 8 * 1024 * 1024
 
@@ -26,6 +28,10 @@ def portable(pattern: str, longest: int | None = None) -> str:
     There are literals, classes, ``.``, groups, alternatives, ``^``, ``$`` and the greedy quantifiers; no
     look-around, back-references, flags, word borders or lazy quantifiers. Raises WrongContract.
     """
+    if len(pattern) > MOST_PATTERN:
+        raise WrongContract(
+            f"Expected a pattern of at most {MOST_PATTERN} characters, got {len(pattern)}"
+        )
     reader = _Reader(pattern, LONGEST if longest is None else longest)
     text, ways = reader.alternatives()
     if reader.at < len(pattern):
