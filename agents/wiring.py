@@ -134,7 +134,8 @@ class Wiring:
 
     def use(self, config: NodeFile) -> None:
         """The node file has changed."""
-        self.config, self._known.trust = config, config.trust
+        self.config = config
+        self._known.use(config.trust)
 
     def announce(self, told: list[Announcement]) -> None:
         """Tell the neighbours what they are given."""

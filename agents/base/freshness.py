@@ -32,8 +32,9 @@ async def watch_freshness(
     while True:
         now = time.time()
         for hop in status.hops:
-            if hop.hop == "window" and hop.complete:
-                _compare(hop, now, contracts[hop.contract].freshness, broken, audit)
+            contract = contracts.get(hop.contract)
+            if hop.hop == "window" and hop.complete and contract:
+                _compare(hop, now, contract.freshness, broken, audit)
         await asyncio.sleep(every)
 
 

@@ -39,8 +39,8 @@ class Known:
         installed: Mapping[str, Contract] = CONTRACTS,
     ) -> None:
         self._node = node
-        self.trust = trust
-        self._installed = frozenset(found.subject for found in installed.values())
+        self._trust = trust
+        self._installed = installed
         #: The newest revision of each contract by name; the same mapping for as long as the agent lives.
         self.contracts: dict[str, Contract] = dict(installed)
         #: The last day on which a major is filled, where its owner has said so, by contract.
@@ -58,6 +58,12 @@ class Known:
         self._times: dict[str, int] = {}
         #: What was taken, as it was published: this is what is passed on.
         self.taken: dict[str, bytes] = {}
+
+    def use(self, trust: Mapping[str, tuple[str, ...]]) -> None:
+        """The node file may have other keys now: what was refused is looked at again."""
+        if trust != self._trust:
+            self._trust = trust
+            self._seen = {(key, raw) for key, raw in self._seen if self.taken.get(key) == raw}
 
     def learn(self, published: Mapping[str, bytes]) -> "Learnt":
         """Take what can be taken of ``published``, signed contracts by ``contract/revision``. Nothing is
@@ -98,9 +104,12 @@ class Known:
             raise NotTaken(f"Expected {key} under this key, got {contract.dataschema}.")
         self._owner(said, contract)
         self._trusted(said)
-        before = self._revisions.get(contract.name, {})
-        if self._outranked(said.publisher, contract.subject):
-            before = {}
+        outranked = self._outranked(said.publisher, contract.subject)
+        before = (
+            self._known_before(contract.name)
+            if outranked
+            else self._revisions.get(contract.name, {})
+        )
         same = before.get(contract.minor)
         if same is not None and same != contract:
             raise NotTaken(
@@ -117,9 +126,27 @@ class Known:
                     f"{key} does not go with {other.dataschema}: {broken[0].rule} at"
                     f" `{broken[0].path}`. What breaks readers needs a new major."
                 )
+        if outranked:
+            self._forget(contract.subject)
         if same is None or said.time > self._times.get(key, 0):
             self._enter(said, contract, before, key, raw)
         return contract if same is None else None
+
+    def _known_before(self, name: str) -> dict[int, Contract]:
+        found = self._installed.get(name)
+        return {found.minor: found} if found else {}
+
+    def _forget(self, subject: str) -> None:
+        """Somebody above defines the subject from now on: only what was installed still counts of it."""
+        for key in [key for key in self.taken if _subject(key) == subject]:
+            del self.taken[key], self._times[key]
+        for name in [name for name in self._revisions if _subject(name) == subject]:
+            self._revisions[name] = self._known_before(name)
+            self.sunsets.pop(name, None)
+            if name in self._installed:
+                self.contracts[name] = self._installed[name]
+            else:
+                del self.contracts[name], self._revisions[name]
 
     def _enter(
         self,
@@ -141,7 +168,7 @@ class Known:
         self.taken[key], self._times[key] = raw, said.time
 
     def _trusted(self, said: Signed) -> None:
-        listed = self.trust.get(said.publisher)
+        listed = self._trust.get(said.publisher)
         if listed is None:
             first = self._keys.get(said.publisher, said.key)
             if said.key != first:
@@ -170,7 +197,9 @@ class Known:
             raise NotTaken(f"{publisher} neither is above {node} nor below it.")
         former = self.publishers.get(contract.subject)
         if former is None:
-            if not above and contract.subject in self._installed:
+            if not above and any(
+                contract.subject == found.subject for found in self._installed.values()
+            ):
                 raise NotTaken(
                     f"{publisher} is below {node}, where {contract.subject} is known already."
                 )

@@ -74,11 +74,39 @@ def test_a_county_may_define_its_own_for_those_above_until_they_do() -> None:
     assert city.publishers == {"permit": "370102"}
     assert city.from_here_or_below.keys() == {"permit.v1/1.0"}
     other = msgspec.structs.replace(COUNTY, freshness=1.0)
+    second = msgspec.structs.replace(COUNTY, major=2)
+    city.learn(signed(second, "370102"))
     city.learn(signed(other, "37", time=2))
     assert city.publishers == {"permit": "37"}
+    assert "permit.v2" not in city.contracts, "its other majors are the county's no more"
+    assert city.taken.keys() == {"permit.v1/1.0"}
     assert city.contracts["permit.v1"].freshness == 1.0
     city.learn(signed(revision(COUNTY, 1, NOTE), "370102", time=3))
     assert "published by 37, not by 370102" in city.refused["permit.v1/1.1"]
+
+
+def test_what_is_installed_stays_frozen_for_whoever_defines_the_subject() -> None:
+    licence = CONTRACTS["business_licence.v1"]
+    county = known("370102", signed(revision(licence, 1, NOTE), "370102"))
+    assert county.contracts["business_licence.v1"].minor == 1
+    county.learn(signed(msgspec.structs.replace(licence, freshness=60.0), "37", time=2))
+    assert "frozen" in county.refused[licence.dataschema]
+    assert county.publishers["business_licence"] == "370102"
+    county.learn(signed(revision(licence, 2, NOTE), "37", time=3))
+    assert county.publishers["business_licence"] == "37"
+    assert county.contracts["business_licence.v1"].minor == 2
+    assert county.taken.keys() == {"business_licence.v1/1.2"}
+
+
+def test_what_was_refused_is_looked_at_again_when_the_node_file_has_other_keys() -> None:
+    other = Ed25519PrivateKey.generate()
+    newer = signed(revision(PERMIT, 1, NOTE), "37", time=2, key=other)
+    city = known("3701", signed(PERMIT, "37"), newer)
+    assert city.contracts["permit.v1"].minor == 0
+    city.use({"37": tuple(public_text(key.public_key()) for key in (KEYS["37"], other))})
+    city.learn(newer)
+    assert city.contracts["permit.v1"].minor == 1
+    assert city.refused == {}
 
 
 def test_the_first_key_of_a_publisher_counts_unless_the_node_file_has_others() -> None:
