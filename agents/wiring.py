@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from agents.base.config import Grant, NodeFile, PostgresTable, is_over, misfits, scope_of
-from agents.base.errors import ConfigError, LevelsyncError
+from agents.base.errors import LevelsyncError
 from agents.base.freshness import watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.known import Known
@@ -55,6 +55,12 @@ class NotPublished(LevelsyncError):
         "It is taken up within seconds once its owner does: `levelsync contract publish`. See"
         " `levelsync contract list --node NODE.toml` for those there are."
     )
+
+
+class Misfit(LevelsyncError):
+    """What the node file says of this contract does not fit it."""
+
+    hint = "Mend the node file; the agent reads it again by itself."
 
 
 class NoStep(LevelsyncError):
@@ -207,7 +213,7 @@ class Wiring:
             refused = [why for key, why in self._known.refused.items() if _name(key) == contract]
             error = NotPublished(contract=contract, refused=refused or "none")
         elif contract in self._misfits and job.stage in (CAPTURE, VIEW):
-            error = ConfigError(f"{self._path}: {self._misfits[contract]}")
+            error = Misfit(file=self._path, wrong=self._misfits[contract])
         else:
             return job
         way: Kind = "view" if kind == "step" else cast("Kind", kind)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.base.errors import LevelsyncError
+from agents.cli.findings import width
 
 if TYPE_CHECKING:
     from agents.base.config import NodeFile
@@ -84,8 +85,12 @@ def listed(args: argparse.Namespace) -> int:
         else:
             print(json.dumps({"contracts": rows, "refused": known.refused}, ensure_ascii=False))
         return 0
-    for row in rows:
-        print("  ".join(f"{value!s:20}" for value in row.values()).rstrip())
+    table = [[name.replace("_", " ") for name in rows[0]]] if rows else []
+    table += [[str(value) for value in row.values()] for row in rows]
+    wide = [max(map(width, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        padded = (cell + " " * (most - width(cell)) for cell, most in zip(line, wide, strict=True))
+        print("  ".join(padded).rstrip())
     for key, why in known.refused.items():
         print(f"refused: {key}: {why}")
     return 0

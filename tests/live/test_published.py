@@ -99,6 +99,7 @@ class Line:
         self.agents: dict[str, AgentProcess] = {}
         self.people = People(3)
         self.also = ""
+        self.more = ""
 
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +169,7 @@ class Line:
                 f'{source}contract = "resident.v2"\ntable = "public.resident"\n'
                 f"columns = {{ {columns} }}\n{self.also}"
             )
+            parts.append(self.more)
         self.file(node).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
     async def write(self, query: str, values: Any = None) -> None:
@@ -347,6 +349,33 @@ async def test_what_a_county_defines_travels_up_with_its_records(line: Line) -> 
         row["contract"]: row["publisher"] for row in json.loads(shown.stdout)["contracts"]
     }
     assert publishers["stall.v1"] == "370102"
+
+
+async def test_a_contract_the_node_file_does_not_fit_stops_alone(line: Line) -> None:
+    file = line.folder / "odd.py"
+    text = PERMIT.format(minor=0, more="").replace('"permit"', '"odd"')
+    file.write_text(text, encoding="utf-8")
+    line.more = (
+        '[[grant]]\ncontract = "odd.v1"\nto = "3701"\npurpose = "windows"\n'
+        'mask = { nothing = "null" }'
+    )
+    line.write_node("37")
+    done = line.levelsync("contract", "publish", file, "--node", line.file("37"))
+    assert done.returncode == 0, done.stderr
+    async with asyncio.timeout(PROMISED):
+        while True:
+            status = await asyncio.to_thread(
+                fetch_json, f"http://127.0.0.1:{line.listens['37']}/status"
+            )
+            (why,) = [hop["error"] for hop in status["hops"] if hop["contract"] == "odd.v1"] or [""]
+            if why and "`nothing`" in why:
+                break
+            await asyncio.sleep(0.1)
+    assert "grant[" in why
+    await line.write("INSERT INTO permit VALUES ('P000010', '370102002', '2026-01-03', NULL)")
+    await line.until("370102", "permit.v1/records/P000010", lambda found: True)
+    line.more = ""
+    line.write_node("37")
 
 
 async def test_two_majors_are_filled_at_once_until_the_sunset(line: Line) -> None:
