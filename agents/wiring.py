@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import structlog
 
 from agents.base.config import Grant, NodeFile, PostgresTable, is_over, misfits, scope_of
@@ -101,7 +100,7 @@ class Wiring:
         self._follows: dict[str, Follow] = {}
         self._projections: dict[str, tuple[Contract, Left, Contract]] = {}
         #: What the node file says wrongly about contracts, by contract.
-        self._misfits: dict[str, str] = {}
+        self._misfits = misfits(config, self._known.contracts)
 
     @property
     def contracts(self) -> dict[str, Contract]:
@@ -142,6 +141,7 @@ class Wiring:
         """The node file has changed."""
         self.config = config
         self._known.use(config.trust)
+        self._misfits = misfits(config, self._known.contracts)
 
     def announce(self, told: list[Announcement]) -> None:
         """Tell the neighbours what they are given."""
@@ -155,6 +155,8 @@ class Wiring:
             if bulletin is None:
                 continue
             learnt = self._known.learn(bulletin.told)
+            if learnt.taken:
+                self._misfits = misfits(self.config, self._known.contracts)
             for contract in learnt.taken:
                 publisher = self._known.publishers[contract.subject]
                 log.info("contract known", contract=contract.dataschema, publisher=publisher)
@@ -171,7 +173,7 @@ class Wiring:
                 {
                     key: raw
                     for key, raw in self._known.from_here_or_below.items()
-                    if key.partition("/")[0] in pushed
+                    if _name(key) in pushed
                 }
             )
 
@@ -182,7 +184,6 @@ class Wiring:
         self._holdings.owns = config.owned
         if not self._published.known:
             return None, {}  # a revision not read yet might be what our source's rows are in
-        self._misfits = misfits(config, self._known.contracts)
         jobs: dict[str, Job] = {}
         told: list[Announcement] | None = None
         jobs.update(self._captures())
@@ -241,7 +242,7 @@ class Wiring:
                 )
 
             make = partial(self._following, follow, given, sunset)
-            spec = (name in expected, self.resync.get(name), msgspec.json.encode(given), sunset)
+            spec = (name in expected, self.resync.get(name), given, sunset)
             yield f"window {name}", Job(WINDOW, spec, make)
 
     def _following(self, follow: Follow, given: Contract, sunset: datetime.date | None) -> Part:

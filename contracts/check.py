@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from contracts.compiled import Match, inspections_of, struct_of
-from contracts.expression import Expression, Rulebook
+from contracts.expression import Expression, first_broken
 from contracts.model import Contract
 from contracts.rejected import Rejected, explained
 from contracts.shape import Array, Date, DateTime, Decimal, Field, Map, Object, Shape
@@ -172,15 +172,16 @@ class _Rules:
     def __init__(self, contract: Contract) -> None:
         self._rules = contract.rules
         names = contract.field_names
-        self._book = Rulebook([Expression(rule.when, names) for rule in contract.rules])
-        self._fields = [(name, _as_json(contract.shape_of(name))) for name in self._book.fields]
+        self._expressions = [Expression(rule.when, names) for rule in contract.rules]
+        used = dict.fromkeys(name for each in self._expressions for name in each.fields)
+        self._fields = [(name, _as_json(contract.shape_of(name))) for name in used]
 
     def judge(self, record: msgspec.Struct) -> None:
         values = {}
         for name, as_json in self._fields:
             value = getattr(record, name)
             values[name] = value if value is None or as_json is None else as_json(value)
-        broken = self._book.broken(values)
+        broken = first_broken(self._expressions, values)
         if broken is not None:
             rule = self._rules[broken]
             raise Rejected(rule.path, rule.name, f"{rule.message.zh} | {rule.message.en}")

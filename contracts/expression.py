@@ -195,24 +195,16 @@ def _called(function: Callable[..., Any], given: Sequence[str | int]) -> _Findin
     return call
 
 
-class Rulebook:
-    """Several expressions judged over the same record, which CEL is handed once."""
-
-    def __init__(self, expressions: Sequence[Expression]) -> None:
-        self._expressions = expressions
-        #: The fields they look at: only they need to be given.
-        self.fields = tuple(dict.fromkeys(name for each in expressions for name in each.fields))
-
-    def broken(self, values: Mapping[str, Any]) -> int | None:
-        """The place of the first that is not true of ``values``, or of which CEL can say neither."""
-        place = 0
-        try:
-            for place, expression in enumerate(self._expressions):
-                if not expression.holds(values):
-                    return place
-        except ValueError:
-            return place
-        return None
+def first_broken(expressions: Sequence[Expression], values: Mapping[str, Any]) -> int | None:
+    """The place of the first that is not true of ``values``, or of which CEL can say neither."""
+    place = 0
+    try:
+        for place, expression in enumerate(expressions):
+            if not expression.holds(values):
+                return place
+    except ValueError:
+        return place
+    return None
 
 
 #: What the library offers; anything else would fail on every record.

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from contracts.model import Contract, WrongContract
+from contracts.subjects import CONTRACTS
 
 
 def load_contracts(reference: str) -> list[Contract]:
@@ -40,6 +41,14 @@ def load_contracts(reference: str) -> list[Contract]:
             f"Expected a contract, such as `V1 = define(…)`, at {what} of {place}, found none"
         )
     return _distinct(found, place)
+
+
+def installed_or_loaded(reference: str) -> list[Contract]:
+    """The contract that is installed under this name, else those of a file or module.
+
+    Raises WrongContract.
+    """
+    return [CONTRACTS[reference]] if reference in CONTRACTS else load_contracts(reference)
 
 
 def load_steps(reference: str) -> dict[tuple[str, str], Callable[[Any], Any]]:

@@ -115,8 +115,7 @@ def publish(args: argparse.Namespace) -> int:
 
     config = load(args.node)
     contracts = [found for each in args.reference for found in _referred(each)]
-    done = asyncio.run(_publish(config, contracts, args.sunset))
-    key = _public(config)
+    done, key = asyncio.run(_publish(config, contracts, args.sunset))
     if args.json:
         print(json.dumps({"published": done, "publisher": config.node.id, "key": key}))
         return 0
@@ -129,10 +128,11 @@ def publish(args: argparse.Namespace) -> int:
 
 async def _publish(
     config: "NodeFile", contracts: Iterable["Contract"], sunset: datetime.date | None
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], str]:
+    """What became of each, and the public key they are signed by."""
     from agents.base.keys import signing_key
     from agents.base.known import Known
-    from contracts.signed import sign
+    from contracts.signed import public_text, sign
 
     bulletin = _bulletin(config)
     known = Known(config.node.id, config.trust)
@@ -157,18 +157,15 @@ async def _publish(
         written[name] = raw
         rows.append({"contract": name, "state": "published"})
     await bulletin.write(written)
-    return rows
+    return rows, public_text(key.public_key())
 
 
 def _referred(reference: str) -> list["Contract"]:
-    from contracts.load import load_contracts
+    from contracts.load import installed_or_loaded
     from contracts.model import WrongContract
-    from contracts.subjects import CONTRACTS
 
-    if reference in CONTRACTS:
-        return [CONTRACTS[reference]]
     try:
-        return load_contracts(reference)
+        return installed_or_loaded(reference)
     except WrongContract as error:
         raise NotPublishable(str(error)) from None
 
@@ -192,13 +189,6 @@ def _bulletin(config: "NodeFile") -> "Bulletin":
     from agents.kafka.topics import CONTRACTS_TOPIC
 
     return Bulletin(Cluster(config.kafka.bootstrap, config.kafka.replicas), CONTRACTS_TOPIC)
-
-
-def _public(config: "NodeFile") -> str:
-    from agents.base.keys import signing_key
-    from contracts.signed import public_text
-
-    return public_text(signing_key(config.agent.key).public_key())
 
 
 def _day(day: datetime.date | None) -> str:

@@ -108,14 +108,14 @@ def _chosen(names: Sequence[str], node: Path | None) -> "list[Contract]":
         if missing:
             raise NotExportable(f"Expected one of {', '.join(known)}, got {', '.join(missing)}")
         return [known[name] for name in names or sorted(config.named) if name in known]
-    from contracts.load import load_contracts
+    from contracts.load import installed_or_loaded
     from contracts.model import WrongContract
     from contracts.subjects import CONTRACTS
 
     found: list[Contract] = []
     try:
         for name in names:
-            found += [CONTRACTS[name]] if name in CONTRACTS else load_contracts(name)
+            found += installed_or_loaded(name)
     except WrongContract as error:
         raise NotExportable(str(error)) from None
     return found or list(CONTRACTS.values())

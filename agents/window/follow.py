@@ -2,12 +2,10 @@
 
 import asyncio
 import datetime
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-import msgspec
 import structlog
 
 from agents.base.errors import Unavailable
@@ -22,6 +20,7 @@ from agents.window.feed import Feed
 from agents.window.store import Applied, Judge, Store
 from contracts.check import Checker
 from contracts.model import Contract
+from contracts.publication import digest
 
 log = structlog.get_logger()
 
@@ -70,8 +69,8 @@ class Follow:
     def use(self, contract: Contract) -> None:
         """From the next run on the events are checked against ``contract``."""
         self.contract = contract
-        meaning = hashlib.sha256(msgspec.json.encode(contract)).hexdigest()
-        self._judge = Judge(f"{contract.dataschema} {meaning[:16]}", Checker(contract).decode)
+        name = f"{contract.dataschema} {digest(contract)[:16]}"
+        self._judge = Judge(name, Checker(contract).decode)
 
     @property
     def shown(self) -> bool:

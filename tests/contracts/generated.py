@@ -256,6 +256,11 @@ def expressions(contract: Contract) -> list[str]:
 
 def values(contract: Contract) -> SearchStrategy[dict[str, Any]]:
     """Records that ``contract``'s writer accepts, as plain JSON values."""
+    return records(contract.fields).filter(accepted_by(contract))
+
+
+def accepted_by(contract: Contract) -> Callable[[dict[str, Any]], bool]:
+    """Does ``contract``'s writer accept a record?"""
     checker = Checker(contract)
 
     def accepted(record: dict[str, Any]) -> bool:
@@ -265,7 +270,7 @@ def values(contract: Contract) -> SearchStrategy[dict[str, Any]]:
             return False
         return True
 
-    return records(contract.fields).filter(accepted)
+    return accepted
 
 
 def records(fields: tuple[Field, ...]) -> SearchStrategy[dict[str, Any]]:
