@@ -41,6 +41,15 @@ def organisation(zh: str, en: str) -> msgspec.Meta:
     return about(zh, en, min_length=2, max_length=120, pattern=TRIMMED)
 
 
+#: A relation's number is the insurer's own: letters, digits and hyphens.
+RELATION_NUMBER = r"^[0-9A-Za-z-]{4,40}$"
+#: Who pays a person's insurance, where it is an employer.
+EmployerCode = Annotated[
+    str, about("参保单位统一社会信用代码", "Employer's credit code", format="credit-code")
+]
+EmployerName = Annotated[str, organisation("参保单位名称", "Employer")]
+
+
 def document(zh: str, en: str) -> msgspec.Meta:
     """What identifies a person who has no citizen number."""
     return about(

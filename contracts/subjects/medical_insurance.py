@@ -13,17 +13,18 @@ from contracts.subjects.fields import (
     CONDITION,
     KEPT_AFTER,
     OVER_THE_COUNTER,
+    RELATION_NUMBER,
     CitizenNumber,
+    EmployerCode,
+    EmployerName,
     Name,
     Sex,
     basis,
     division,
     month,
     not_before,
-    organisation,
     sex_in_number,
 )
-from contracts.subjects.social_insurance import RELATION_NUMBER
 from contracts.text import Text
 
 #: ``insutype`` of the national healthcare security platform, as its interfaces use it.
@@ -121,11 +122,8 @@ class MedicalInsuranceV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         ),
     ]
     division_code: Annotated[str, division("参保地医保区划", "Division of the insurance")]
-    employer_code: Annotated[
-        str | None,
-        about("参保单位统一社会信用代码", "Employer's credit code", format="credit-code"),
-    ] = None
-    employer_name: Annotated[str, organisation("参保单位名称", "Employer")] | None = None
+    employer_code: EmployerCode | None = None
+    employer_name: EmployerName | None = None
     civil_servant: Annotated[bool, about("公务员标志", "Civil servant")] = False
     joined_on: Annotated[datetime.date, about("本次参保日期", "Joined on")]
     status: Annotated[

@@ -13,18 +13,17 @@ from contracts.subjects.fields import (
     CONDITION,
     KEPT_AFTER,
     OVER_THE_COUNTER,
+    RELATION_NUMBER,
     CitizenNumber,
+    EmployerCode,
+    EmployerName,
     Name,
     basis,
     division,
     month,
     not_before,
-    organisation,
 )
 from contracts.text import Text
-
-#: A relation's number is the insurer's own: letters, digits and hyphens.
-RELATION_NUMBER = r"^[0-9A-Za-z-]{4,40}$"
 
 
 class SocialInsuranceV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,11 +62,8 @@ class SocialInsuranceV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         ),
     ]
     division_code: Annotated[str, division("参保地区划", "Division of the insurance")]
-    employer_code: Annotated[
-        str | None,
-        about("参保单位统一社会信用代码", "Employer's credit code", format="credit-code"),
-    ] = None
-    employer_name: Annotated[str, organisation("参保单位名称", "Employer")] | None = None
+    employer_code: EmployerCode | None = None
+    employer_name: EmployerName | None = None
     joined_on: Annotated[datetime.date, about("参保日期", "Joined on")]
     status: Annotated[
         Literal["contributing", "paused", "receiving", "ended"],
