@@ -8,10 +8,11 @@ from pathlib import Path
 
 import structlog
 
-from agents.base.config import NodeFile, load
+from agents.base.config import NodeFile
 from agents.base.errors import ConfigError, LevelsyncError
 from agents.base.run import Crew, collect_rarely, until
 from agents.base.status import Status
+from agents.sources import load
 from agents.wiring import Wiring
 
 log = structlog.get_logger()

@@ -11,15 +11,17 @@ from typing import Any, cast
 
 import structlog
 
-from agents.base.config import Grant, NodeFile, PostgresTable, is_over, misfits, scope_of
+from agents.base.config import Grant, NodeFile, is_over, misfits, scope_of
 from agents.base.errors import LevelsyncError
 from agents.base.freshness import watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.known import Known
+from agents.base.requests import Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
 from agents.capture.intake import Intake
-from agents.capture.postgres import PostgresSource
+from agents.capture.published import Published
+from agents.capture.source import Place, SourceSettings
 from agents.kafka.audit import KafkaAudit
 from agents.kafka.bulletin import Bulletin
 from agents.kafka.cluster import Cluster
@@ -84,6 +86,7 @@ class Wiring:
         self._known = Known(config.node.id, config.trust)
         self._audit = KafkaAudit(self._here, config.node.id)
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
+        self._requests = Requests(self._folder("requests"))
         parent = config.parent
         self._holdings = Holdings(
             self._here, self._grants, config.node.id, parent.id if parent else None
@@ -113,6 +116,7 @@ class Wiring:
         await stack.enter_async_context(
             listening(health_app(self._seen), config.agent.listen, "agent.listen")
         )
+        self._requests.clean()
         if config.window:
             self._store = Store(self._folder("window.sqlite"))
             stack.callback(self._store.close)
@@ -274,27 +278,32 @@ class Wiring:
         return frozenset() if whole else fields, mask
 
     def _captures(self) -> Iterator[tuple[str, Job]]:
+        for settings in self.config.source:
+            assert isinstance(settings, SourceSettings)
+            found = self._known.contracts.get(settings.contract)
+            make = partial(self._capture, settings, found)
+            yield f"capture {settings.contract}", Job(CAPTURE, (settings, found), make)
+
+    def _capture(self, settings: SourceSettings, contract: Contract | None) -> Part:
+        assert contract
         node = self.config.node.id
-        for table in self.config.source:
-            found = self._known.contracts.get(table.contract)
-            slot = f"levelsync_{node}_{table.contract}".replace(".", "_").replace("-", "_")
-
-            def make(
-                table: PostgresTable = table, found: Contract | None = found, slot: str = slot
-            ) -> Part:
-                assert found
-                source = partial(
-                    PostgresSource,
-                    dsn=table.dsn,
-                    table=table.table,
-                    columns={field: field for field in found.field_names} | table.columns,
-                    key=found.key,
-                    name=slot,
-                )
-                hop = self._seen.hop("capture", found.name, table.table, found.name)
-                return Intake(hop, contract=found, cluster=self._here, node=node, source=source)
-
-            yield f"capture {table.contract}", Job(CAPTURE, (table, found), make)
+        hop = self._seen.hop("capture", contract.name, settings.collects, contract.name)
+        place = Place(
+            contract=contract,
+            node=node,
+            state=self._folder("sources") / contract.name,
+            requests=self._requests,
+            published=Published(self._here, contract),
+            hop=hop,
+        )
+        return Intake(
+            hop,
+            contract=contract,
+            cluster=self._here,
+            node=node,
+            source=partial(settings.source, place),
+            requests=self._requests,
+        )
 
     def _steps(self) -> Iterator[tuple[str, Job]]:
         """Other majors of a subject we own, filled from the one that has a source until their sunset."""

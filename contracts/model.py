@@ -26,6 +26,8 @@ Sharing = Literal["unconditional", "conditional", "not_shared"]
 #: 更新频率.
 Updates = Literal["realtime", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular"]
 
+OnRefusal = Literal["follow", "wait"]
+
 #: How a field is given away less than whole; see :mod:`agents.relay.terms`.
 Mask = Literal["last4", "hash", "year", "null"]
 
@@ -81,6 +83,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Fields besides the key by which windows may look records up.
     searchable: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    #: What later changes of a key do while one of it is a dead letter: ``follow``, as if it had not been,
+    #: or ``wait`` behind it as dead letters of their own until it is replayed or dropped.
+    on_refusal: OnRefusal = "follow"
     partitions: int = 3
     fields: tuple[Field, ...]
 

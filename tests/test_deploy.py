@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.base.config import load
+from agents.sources import load
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", ".ci/run"]

@@ -14,27 +14,29 @@ ORDER = {
     "agents.relay": {"contracts", "agents.base", "agents.kafka"},
     "agents.window": {"contracts", "agents.base", "agents.kafka"},
     "agents.demo": {"contracts", "agents.base", "agents.kafka"},
+    "agents.sources": {"contracts", "agents.base", "agents.capture"},
     "agents.wiring": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
         "agents.window",
     },
-    "agents.agent": {"agents.base", "agents.wiring"},
+    "agents.agent": {"agents.base", "agents.sources", "agents.wiring"},
     "agents.cli": {
-        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.agent", "agents.demo",
+        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.sources",
+        "agents.agent", "agents.demo",
     },
 }  # fmt: skip
 #: Libraries by the one layer that may know them.
 OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
     "psycopg": {"agents.capture", "agents.demo"},
-    "sqlite3": {"agents.relay", "agents.window"},
-    "aiohttp": {"agents.base", "agents.window", "agents.demo"},
+    "sqlite3": {"agents.capture", "agents.relay", "agents.window"},
+    "aiohttp": {"agents.base", "agents.capture", "agents.window", "agents.demo"},
     "asyncio": set(ORDER) - {"contracts"},
     "socket": {"agents.kafka", "agents.demo"},
     "faker": {"agents.demo"},
 }
 #: In these, aiokafka is only the partitioner and an independent client.
-AIOKAFKA_OUTSIDE_KAFKA = {"agents/capture/intake.py", "agents/demo/proof.py"}
+AIOKAFKA_OUTSIDE_KAFKA = {"agents/capture/entry.py", "agents/demo/proof.py"}
 
 
 def layer_of(module: str) -> str | None:

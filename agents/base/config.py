@@ -6,12 +6,14 @@ file, the dotted path, what was expected and what was found. Secrets come from t
 """
 
 import datetime
+import functools
+import operator
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -20,7 +22,6 @@ from contracts.expression import Expression, WrongExpression
 from contracts.identifiers import level_of, within
 from contracts.model import Contract, Level, Mask
 from contracts.signed import public_key
-from contracts.subjects import CONTRACTS
 
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
 
@@ -74,18 +75,23 @@ class Parent(_Table, frozen=True):
         return Kafka(bootstrap=self.bootstrap, replicas=self.replicas)
 
 
-class PostgresTable(_Table, frozen=True, tag="postgres", tag_field="kind"):
+class SourceTable(_Table, frozen=True, tag_field="kind"):
+    """What every ``[[source]]`` has; the kinds there are say more in :mod:`agents.capture`."""
+
     contract: str
-    dsn: str
-    table: str
-    #: Contract field = column, where the two names differ.
+    #: Contract field = what the source calls it, where the two names differ.
     columns: dict[str, str] = {}
     #: Other majors of the subject that are filled from this one, each until the end of the last day it
     #: was published with, China Standard Time.
     also: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
+    @property
+    def collects(self) -> str:
+        """What it reads, in a few words for a person."""
+        raise NotImplementedError
+
+    def validate(self) -> None:
+        """Raise :class:`Wrong` for the first setting that cannot be, with its path in this table."""
 
 
 class Grant(_Table, frozen=True):
@@ -131,7 +137,7 @@ class NodeFile(_Table, frozen=True):
     kafka: Kafka
     agent: Agent = Agent()
     parent: Parent | None = None
-    source: tuple[PostgresTable, ...] = ()
+    source: tuple[SourceTable, ...] = ()
     grant: tuple[Grant, ...] = ()
     masking: Masking | None = None
     window: Window | None = None
@@ -172,10 +178,13 @@ def department_of(node: str) -> str:
     return node.partition("-")[2]
 
 
-def load(path: Path, contracts: Mapping[str, Contract] = CONTRACTS) -> NodeFile:
+def load(
+    path: Path, contracts: Mapping[str, Contract], kinds: tuple[type[SourceTable], ...]
+) -> NodeFile:
     """Read and check a node file. Raises :class:`ConfigError` with file, path and what is wrong.
 
-    What it says about contracts that are not among ``contracts`` is looked at when they are published.
+    ``kinds`` are the kinds of source there are: see :mod:`agents.sources`. What the file says about
+    contracts that are not among ``contracts`` is looked at when they are published.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -186,11 +195,11 @@ def load(path: Path, contracts: Mapping[str, Contract] = CONTRACTS) -> NodeFile:
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
     try:
-        config = msgspec.convert(_filled(raw, "$"), NodeFile, dec_hook=_path)
+        config = msgspec.convert(_filled(raw, "$"), _with_sources(kinds), dec_hook=_path)
         _validate(config)
         if misfit := next(_misfits(config, contracts), None):
             raise misfit
-    except (msgspec.ValidationError, _Wrong) as wrong:
+    except (msgspec.ValidationError, Wrong) as wrong:
         raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
     agent = config.agent
     state = path.parent / agent.state
@@ -198,6 +207,17 @@ def load(path: Path, contracts: Mapping[str, Contract] = CONTRACTS) -> NodeFile:
     steps = tuple(path.parent / each for each in agent.steps)
     agent = msgspec.structs.replace(agent, state=state, key=key, steps=steps)
     return msgspec.structs.replace(config, agent=agent)
+
+
+@functools.cache
+def _with_sources(kinds: tuple[type[SourceTable], ...]) -> type[NodeFile]:
+    """The node file where each source is one of ``kinds``."""
+    one: Any = functools.reduce(operator.or_, kinds)
+    made: Any = msgspec.defstruct(
+        "NodeFile", [("source", tuple[one, ...], ())],
+        bases=(NodeFile,), frozen=True, kw_only=True, forbid_unknown_fields=True,
+    )  # fmt: skip
+    return cast("type[NodeFile]", made)
 
 
 def misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> dict[str, str]:
@@ -211,11 +231,14 @@ def _path(kind: type, value: Any) -> Path:
     return Path(value)
 
 
-class _Wrong(ValueError):
+class Wrong(ValueError):
+    """A setting that cannot be: what was expected, what was found, and its dotted path."""
+
     #: Whose rules it breaks, where it is a contract's.
     contract = ""
 
     def __init__(self, expected: str, found: str, path: str) -> None:
+        self.expected, self.found, self.path = expected, found, path
         super().__init__(f"Expected {expected}, got {found} - at `$.{path}`")
 
 
@@ -224,15 +247,15 @@ def _validate(config: NodeFile) -> None:
     try:
         level = level_of(node.scope)
     except ValueError:
-        raise _Wrong("a division code such as `370102`", f"`{node.id}`", "node.id") from None
+        raise Wrong("a division code such as `370102`", f"`{node.id}`", "node.id") from None
     if level != node.level:
-        raise _Wrong(f"`{level}`, the level of `{node.scope}`", f"`{node.level}`", "node.level")
+        raise Wrong(f"`{level}`, the level of `{node.scope}`", f"`{node.level}`", "node.level")
     _address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
     _address(config.agent.listen, "agent.listen")
     if config.window:
         _address(config.window.listen, "window.listen")
         if config.window.listen == config.agent.listen:
-            raise _Wrong("an address of its own", f"`{config.window.listen}`", "window.listen")
+            raise Wrong("an address of its own", f"`{config.window.listen}`", "window.listen")
     if config.parent:
         _parent(config.parent, node)
     owned: set[str] = set()
@@ -241,35 +264,37 @@ def _validate(config: NodeFile) -> None:
         _named(source.contract, f"{path}.contract")
         for name in (source.contract, *source.also):
             if name in owned:
-                raise _Wrong("one source a contract", f"another for `{name}`", path)
+                raise Wrong("one source a contract", f"another for `{name}`", path)
             owned.add(name)
         subject = source.contract.rpartition(".v")[0]
         for name in source.also:
             _named(name, f"{path}.also")
             if name.rpartition(".v")[0] != subject:
-                raise _Wrong(f"another major of `{subject}`", f"`{name}`", f"{path}.also")
-        if source.table.count(".") != 1:
-            raise _Wrong("`schema.table`", f"`{source.table}`", f"{path}.table")
+                raise Wrong(f"another major of `{subject}`", f"`{name}`", f"{path}.also")
+        try:
+            source.validate()
+        except Wrong as wrong:
+            raise Wrong(wrong.expected, wrong.found, f"{path}.{wrong.path}") from None
     granted: set[tuple[str, str]] = set()
     for index, grant in enumerate(config.grant):
         path = f"grant[{index}]"
         _grant(grant, config, path)
         if (grant.contract, grant.to) in granted:
-            raise _Wrong("one grant a contract and child", "the same again", path)
+            raise Wrong("one grant a contract and child", "the same again", path)
         granted.add((grant.contract, grant.to))
     for publisher, keys in config.trust.items():
         for key in keys:
             try:
                 public_key(key)
             except ValueError:
-                raise _Wrong(
+                raise Wrong(
                     "a public key as `levelsync contract publish` prints it",
                     f"`{key}`",
                     f"trust.{publisher}",
                 ) from None
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
-        raise _Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
+        raise Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
 
 
 def _grant(grant: Grant, config: NodeFile, path: str) -> None:
@@ -278,27 +303,27 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
     try:
         level_of(scope_of(grant.to))
     except ValueError:
-        raise _Wrong("a node such as `370102`", f"`{grant.to}`", f"{path}.to") from None
+        raise Wrong("a node such as `370102`", f"`{grant.to}`", f"{path}.to") from None
     if not is_below(grant.to, node.id) and not is_beside(grant.to, node.id):
-        raise _Wrong(
+        raise Wrong(
             f"a node below `{node.id}`, or a department beside it", f"`{grant.to}`", f"{path}.to"
         )
     if not grant.purpose.strip():
-        raise _Wrong("what the data is for", "nothing", f"{path}.purpose")
+        raise Wrong("what the data is for", "nothing", f"{path}.purpose")
     if grant.scope not in ("", "0") and not within(grant.scope, node.scope):
-        raise _Wrong(
+        raise Wrong(
             f"a division within `{node.scope}`, or `0` for every row",
             f"`{grant.scope}`",
             f"{path}.scope",
         )
     if "hash" in grant.mask.values() and config.masking is None:
-        raise _Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
+        raise Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
 
 
 # ---- what only a contract can say ------------------------------------------------------------
 
 
-def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[_Wrong]:
+def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[Wrong]:
     """The first thing wrong with each source and grant whose contract is known."""
     parts = [("source", index, part.contract) for index, part in enumerate(config.source)]
     parts += [("grant", index, part.contract) for index, part in enumerate(config.grant)]
@@ -310,14 +335,14 @@ def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[_W
                 _source_fits(config.source[index], contracts[name], config, f"source[{index}]")
             else:
                 _grant_fits(config.grant[index], contracts[name], f"grant[{index}]")
-        except _Wrong as wrong:
+        except Wrong as wrong:
             wrong.contract = name
             yield wrong
 
 
-def _source_fits(source: PostgresTable, contract: Contract, config: NodeFile, path: str) -> None:
+def _source_fits(source: SourceTable, contract: Contract, config: NodeFile, path: str) -> None:
     if contract.level != config.node.level:
-        raise _Wrong(
+        raise Wrong(
             f"a node of level `{contract.level}`, which owns `{contract.name}`",
             f"`{config.node.level}`",
             f"{path}.contract",
@@ -325,7 +350,7 @@ def _source_fits(source: PostgresTable, contract: Contract, config: NodeFile, pa
     fields = contract.field_names
     for field in source.columns:
         if field not in fields:
-            raise _Wrong(
+            raise Wrong(
                 f"a field of `{contract.name}` ({', '.join(fields)})",
                 f"`{field}`",
                 f"{path}.columns",
@@ -338,16 +363,16 @@ def _grant_fits(grant: Grant, contract: Contract, path: str) -> None:
     for field in (*grant.fields, *grant.mask):
         if field not in fields:
             where = "fields" if field in grant.fields else "mask"
-            raise _Wrong(listed, f"`{field}`", f"{path}.{where}")
+            raise Wrong(listed, f"`{field}`", f"{path}.{where}")
     for field in (contract.key, contract.scope):
         if grant.fields and field not in grant.fields:
-            raise _Wrong(
+            raise Wrong(
                 f"`{field}` too, by which records are found and divided",
                 f"{list(grant.fields)}",
                 f"{path}.fields",
             )
         if field in grant.mask:
-            raise _Wrong(
+            raise Wrong(
                 "no mask on the field by which records are found or divided",
                 f"`{field}`",
                 f"{path}.mask",
@@ -360,23 +385,23 @@ def _rule(expression: str, fields: tuple[str, ...], path: str) -> None:
     try:
         Expression(expression, fields)
     except WrongExpression as wrong:
-        raise _Wrong(wrong.expected, wrong.found, path) from None
+        raise Wrong(wrong.expected, wrong.found, path) from None
 
 
 def _parent(parent: Parent, node: Node) -> None:
     if not is_below(node.id, parent.id):
         of = " of the same department as" if department_of(node.id) else ""
-        raise _Wrong(f"a node above{of} `{node.id}`", f"`{parent.id}`", "parent.id")
+        raise Wrong(f"a node above{of} `{node.id}`", f"`{parent.id}`", "parent.id")
     _address(parent.bootstrap, "parent.bootstrap", several=True)
     for way in ("pull", "push"):
         names: tuple[str, ...] = getattr(parent, way)
         for index, name in enumerate(names):
             _named(name, f"parent.{way}[{index}]")
         if len(set(names)) != len(names):
-            raise _Wrong("each contract once", f"{list(names)}", f"parent.{way}")
+            raise Wrong("each contract once", f"{list(names)}", f"parent.{way}")
     both = sorted(set(parent.pull) & set(parent.push))
     if both:
-        raise _Wrong("a contract to go one way", f"`{both[0]}` in pull and push", "parent.push")
+        raise Wrong("a contract to go one way", f"`{both[0]}` in pull and push", "parent.push")
 
 
 def is_below(node: str, above: str) -> bool:
@@ -401,14 +426,14 @@ def is_above_or_at(node: str, other: str) -> bool:
 
 def _named(name: str, path: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*\.v[1-9]\d{0,3}", name):
-        raise _Wrong("a contract such as `resident.v2`", f"`{name}`", path)
+        raise Wrong("a contract such as `resident.v2`", f"`{name}`", path)
 
 
 def _address(text: str, path: str, *, several: bool = False) -> None:
     for part in text.split(",") if several else [text]:
         host, _, port = part.strip().rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise _Wrong("`host:port`", f"`{text}`", path)
+            raise Wrong("`host:port`", f"`{text}`", path)
 
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -430,11 +455,11 @@ def _secret(name: str, path: str) -> str:
         try:
             return Path(name.removeprefix("file:")).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as wrong:
-            raise _Wrong(f"a readable file for `${{{name}}}`", str(wrong), path) from None
+            raise Wrong(f"a readable file for `${{{name}}}`", str(wrong), path) from None
     try:
         return os.environ[name]
     except KeyError:
-        raise _Wrong(f"the environment variable `{name}`", "none", path) from None
+        raise Wrong(f"the environment variable `{name}`", "none", path) from None
 
 
 def _dotted(message: str) -> str:

@@ -43,6 +43,12 @@ class Hop(msgspec.Struct):
     moved_at: float = 0.0
     #: Microseconds since 1970 UTC at which it was last brought in line with upstream, 0 if never.
     aligned: int = 0
+    #: Further figures of this part's own, by their name in a metric, the unit last.
+    gauges: dict[str, float] = {}
+    #: What a person should know though it works, by a short name of what it is about.
+    warnings: dict[str, str] = {}
+    #: What a person must see to soon though it works still, in the same way: not healthy.
+    alarms: dict[str, str] = {}
 
     def running(self) -> None:
         """The part works: called by it when everything it needs answers."""
@@ -65,6 +71,8 @@ class Hop(msgspec.Struct):
         """Why this hop is not healthy; None when it is. Connected is not enough: it must move."""
         if self.state == "stopped":
             return self.error or "stopped"
+        if self.alarms:
+            return "; ".join(self.alarms.values())
         now = time.monotonic()
         if self.state == "retrying" and now - self.lost_at > STUCK:
             return f"away for {now - self.lost_at:.0f} s: {self.error}"
@@ -87,6 +95,8 @@ class Hop(msgspec.Struct):
             "lag": self.lag,
             "complete": self.complete / 1e6 if self.complete else None,
             "latency_ms": self.latency(),
+            "figures": dict(self.gauges),
+            "warnings": list(self.warnings.values()),
         }
 
 
@@ -150,6 +160,7 @@ class Status(Collector):
             "levelsync_hop_healthy", "1 while the hop makes progress.", labels=labels
         )
         now = time.time()
+        gauges: dict[str, GaugeMetricFamily] = {}
         for hop in self.hops:
             values = [hop.hop, hop.contract, hop.from_, hop.to]
             events.add_metric(values, hop.events)
@@ -161,4 +172,10 @@ class Status(Collector):
                 lag.add_metric(values, hop.lag)
             if hop.complete:
                 age.add_metric(values, max(0.0, now - hop.complete / 1e6))
-        yield from (events, rejected, breaches, lag, age, up, healthy)
+            for name, value in hop.gauges.items():
+                if name not in gauges:
+                    gauges[name] = GaugeMetricFamily(
+                        f"levelsync_{name}", "A figure of the part's own.", labels=labels
+                    )
+                gauges[name].add_metric(values, value)
+        yield from (events, rejected, breaches, lag, age, up, healthy, *gauges.values())

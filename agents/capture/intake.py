@@ -7,27 +7,30 @@ watermarks, so that a crash loses or repeats a refused change no more than an ac
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import msgspec
-from aiokafka.partitioner import murmur2
-
+from agents.base.requests import Requests
 from agents.base.run import until
 from agents.base.status import Hop
-from agents.capture.source import Change, Changes, Source
+from agents.capture.entry import Entry
+from agents.capture.published import Published
+from agents.capture.replay import Replay
+from agents.capture.source import Change, Changes, Outcome, Source, Sweep
 from agents.kafka.cluster import Cluster
-from agents.kafka.copy import Copy, TooLarge
+from agents.kafka.copy import Copy, Done
 from agents.kafka.ends import End
-from agents.kafka.letters import DEAD_LETTER, DeadLetter
+from agents.kafka.letters import find_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Claim, Part
-from contracts.check import Checker, Rejected
-from contracts.envelope import Event, format_time, headers_of
 from contracts.model import Contract
+from contracts.rejected import Rejected
 
 #: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
 #: what they say is as young as can be; without that, as while a first copy runs, they come alone.
 OFTEN, SELDOM = 0.8, 1.5
+#: Seconds between looks at what operators ask for.
+ASKED = 1.0
 
 
 class Intake:
@@ -41,14 +44,17 @@ class Intake:
         cluster: Cluster,
         node: str,
         source: Callable[[], Source],
+        requests: Requests,
     ) -> None:
         self.hop = hop
         self._contract = contract
-        self._checker = Checker(contract)
         self._cluster = cluster
         self._node = node
         self._make_source = source
-        self._origin = f"/{node}/{contract.name}"
+        self._requests = requests
+        self._published = Published(cluster, contract)
+        #: The last changes after which a watermark could stand.
+        self._before: Changes | None = None
         self._claim = Claim(f"levelsync-{node}-{contract.name}")
         self._round = 0
         self._confirmable: Any = None
@@ -61,21 +67,33 @@ class Intake:
         counts = await ensure(self._cluster, topics)
         # Partitions beyond the contract's get no events, but watermarks as all the others.
         parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
-        copy = Copy(self._cluster, self._claim, parts)
+        self._copy = copy = Copy(self._cluster, self._claim, parts)
         async with self._make_source() as source:
             try:
-                position, held, newest = await self._resume(copy)
+                position, held, newest = await self._resume()
+                self._entry = Entry(self.hop, contract, self._node, copy, await self._waiting())
+                self._replay = Replay(contract, self._requests, self._published, copy, self._entry)
                 await source.open(position, frozenset(held))
-                await self._pump(stop, source, copy, held, newest)
+                await self._pump(stop, source, held, newest)
                 await copy.drain()
                 await self._confirm(source)
             finally:
                 await copy.close()
 
-    async def _resume(self, copy: Copy) -> tuple[Any | None, set[str], dict[str, str]]:
+    async def _waiting(self) -> set[str] | None:
+        """The keys behind whose dead letter later changes wait, None when they follow."""
+        contract = self._contract
+        if contract.on_refusal == "follow":
+            return None
+        letters = await find_letters(self._cluster, [contract.name])
+        mine = dead(contract.name)
+        return {kept.letter.key for kept in letters if kept.part[0] == mine} - {""}
+
+    async def _resume(self) -> tuple[Any | None, set[str], dict[str, str]]:
         """Source position of the last round of watermarks that every partition has, and the ids
         that stand after it; where compaction has taken some of those, the newest sequence of each
         key."""
+        copy = self._copy
         ends = await copy.open()
         rounds = {part: _round(end) for part, end in ends.items()}
         common = min(rounds.values())
@@ -102,15 +120,12 @@ class Intake:
         return position, set().union(*(end.held for end in ends.values())), newest
 
     async def _pump(
-        self,
-        stop: asyncio.Event,
-        source: Source,
-        copy: Copy,
-        held: set[str],
-        newest: dict[str, str],
+        self, stop: asyncio.Event, source: Source, held: set[str], newest: dict[str, str]
     ) -> None:
-        marked = time.monotonic()
+        copy = self._copy
+        marked = asked = time.monotonic()
         last: Changes | None = None
+        self._before = None
         complete = 0
         while not copy.worn:
             told = await until(stop, source.read())
@@ -118,11 +133,7 @@ class Intake:
                 break
             self.hop.running()
             last = told
-            for change in told.changes:
-                if change.id in held:
-                    held.discard(change.id)
-                elif change.sequence > newest.get(change.key, ""):
-                    self._enter(copy, change)
+            await self._take(told, held, newest)
             await copy.flush()
             copy.check()
             if told.passed:
@@ -131,84 +142,83 @@ class Intake:
             await self._confirm(source)
             self.hop.lag = 0 if told.settled else None
             self.hop.moved()
-            waited = time.monotonic() - marked
-            due = waited >= (OFTEN if told.complete > complete else SELDOM)
-            full = any(map(copy.overdue, copy.parts))
-            if (due or full) and told.settled and not held:
-                await self._mark(copy, told)
-                marked, complete = time.monotonic(), told.complete
+            now = time.monotonic()
+            if told.settled:
+                self._before = told
+            if not told.settled or held:
+                continue
+            due = now - marked >= (OFTEN if told.complete > complete else SELDOM)
+            if due or any(map(copy.overdue, copy.parts)):
+                await self._mark(told)
+                marked, complete = now, told.complete
+            if now - asked >= ASKED:
+                await self._serve_requests(told)
+                asked = now
         if last and last.settled and not held:
-            await self._mark(copy, last)
+            await self._mark(last)
 
-    def _enter(self, copy: Copy, change: Change) -> None:
-        contract = self._contract
-        scope, value, kind = "", None, "deleted"
-        try:
-            if change.fields is not None:
-                checked = self._checker.check(change.fields)
-                if checked.key != change.key:
-                    raise Rejected(
-                        f"$.{contract.key}",
-                        "key-mismatch",
-                        "Expected the key of the row, got another",
-                    )
-                scope, value = checked.scope, checked.value
-                kind = "copied" if change.copied else "changed"
-            self._add(copy, contract.name, change, f"{contract.name}.{kind}", value, scope)
-            self.hop.events += 1
-        except Rejected as refused:
-            self._refuse(copy, change, refused)
-        except TooLarge as error:
-            found, most = error.facts["bytes"], error.facts["largest"]
-            self._refuse(
-                copy,
-                change,
-                Rejected("$", "too-large", f"Expected at most {most} bytes, got {found}"),
-            )
+    async def _take(self, told: Changes, held: set[str], newest: dict[str, str]) -> None:
+        """Put what the source told into the copy, but what the copy held already."""
+        entry, outcome = self._entry, told.outcome
+        for index, change in enumerate(told.changes):
+            if isinstance(change, Sweep):
+                await self._sweep(change, held)
+            elif change.id in held:
+                held.discard(change.id)
+                if outcome:
+                    outcome(index, Outcome(-1, -1))
+            elif change.sequence <= newest.get(change.key, ""):
+                if outcome:
+                    outcome(index, Outcome(-1, -1))
+            elif isinstance(change, Change):
+                if outcome is None:
+                    entry.enter(change)
+                else:
+                    self._enter(change, partial(outcome, index))
+            else:
+                done = outcome and partial(outcome, index)
+                partition = entry.partition(change.key)
+                entry.refuse(change, done and _tells(done, partition, [change.refused]))
 
-    def _refuse(self, copy: Copy, change: Change, refused: Rejected) -> None:
-        contract = self._contract
-        letter = DeadLetter(
-            contract=contract.name,
-            key=change.key,
-            path=refused.path,
-            rule=refused.rule,
-            message=refused.message,
-            id=change.id,
-            time=format_time(change.time),
-            sequence=change.sequence,
-            fields=change.fields,
-        )
-        self._add(copy, dead(contract.name), change, DEAD_LETTER, msgspec.json.encode(letter))
-        self.hop.rejected += 1
+    def _enter(self, change: Change, outcome: Callable[[Outcome], None]) -> None:
+        """As :meth:`Entry.enter`, for a source that wants to know what becomes of it."""
+        why: list[Rejected | None] = []
+        done = _tells(outcome, self._entry.partition(change.key), why)
+        why.append(self._entry.enter(change, done))
 
-    def _add(
-        self,
-        copy: Copy,
-        topic: str,
-        change: Change,
-        kind: str,
-        value: bytes | None,
-        scope: str = "",
-    ) -> None:
-        event = Event(
-            key=change.key,
-            value=value,
-            id=change.id,
-            source=self._origin,
-            type=kind,
-            time=change.time,
-            dataschema=self._contract.dataschema,
-            sequence=change.sequence,
-            scope=scope,
-        )
-        key = event.key.encode()
-        # Java-compatible, as every other producer's.
-        partition = (murmur2(key) & 0x7FFFFFFF) % self._contract.partitions
-        copy.add((topic, partition), key, event.value, headers_of(event), event.time // 1000)
+    async def _sweep(self, sweep: Sweep, held: set[str]) -> None:
+        """Delete every key that the topic holds from before a sequence. Watermarks drawn meanwhile
+        name the position before it: after a crash the keys that are left are swept."""
+        copy = self._copy
+        await copy.drain()
+        async for standing in self._published.live():
+            name = f"{sweep.id}.{standing.key}"
+            if standing.sequence >= sweep.before:
+                continue
+            if name in held:
+                held.discard(name)
+                continue
+            self._entry.enter(Change(name, sweep.sequence, sweep.time, standing.key, None))
+            if any(map(copy.overdue, copy.parts)):
+                await self._between(held)
+            await copy.flush()
+            self.hop.moved()
 
-    async def _mark(self, copy: Copy, told: Changes) -> None:
+    async def _between(self, held: set[str]) -> None:
+        if self._before is not None and not held:
+            await self._mark(self._before)
+
+    async def _serve_requests(self, told: Changes) -> None:
+        """What operators asked for: the letters, and a watermark that covers what came of them."""
+        served = await self._replay.serve()
+        if served:
+            await self._mark(told)
+            await self._copy.drain()
+            self._replay.answer(served)
+
+    async def _mark(self, told: Changes) -> None:
         """Draw a watermark in every partition; once all stand, the source may forget."""
+        copy = self._copy
         self._round += 1
         left = set(copy.parts)
 
@@ -229,6 +239,15 @@ class Intake:
         if self._confirmable is not None:
             position, self._confirmable = self._confirmable, None
             await source.confirm(position)
+
+
+def _tells(outcome: Callable[[Outcome], None], partition: int, why: list[Rejected | None]) -> Done:
+    """Tells ``outcome`` where a change stands; ``why`` is filled by then with what spoke against it."""
+
+    def done(offset: int) -> None:
+        outcome(Outcome(partition, offset, why[0]))
+
+    return done
 
 
 def _round(end: End) -> int:

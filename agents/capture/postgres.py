@@ -17,11 +17,12 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from agents.base.config import Wrong
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.capture import pgoutput
 from agents.capture.postgres_copy import Copier, Progress
 from agents.capture.postgres_setup import Table, examine, make_slot, open_failures, speak_plainly
-from agents.capture.source import Change, Changes
+from agents.capture.source import Change, Changes, Place, SourceSettings
 
 #: Changes after which a read ends with the transaction, and at most, whatever the transaction.
 ENOUGH, MOST = 1_000, 4_000
@@ -37,6 +38,38 @@ _XLOG = 25  # bytes before a pgoutput message: kind, start, end, time
 _STATUS = struct.Struct(">cqqqqb")
 _WAL_PAGE = 8192
 _PAGE_HEADERS = (24, 40)
+
+
+class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
+    """One table, whose changes are read from the database's own log."""
+
+    dsn: str
+    #: ``schema.table``
+    table: str
+
+    def __repr__(self) -> str:
+        return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
+
+    @property
+    def collects(self) -> str:
+        """See :class:`agents.base.config.SourceTable`."""
+        return self.table
+
+    def validate(self) -> None:
+        """See :class:`agents.base.config.SourceTable`."""
+        if self.table.count(".") != 1:
+            raise Wrong("`schema.table`", f"`{self.table}`", "table")
+
+    def source(self, place: Place) -> "PostgresSource":
+        """See :class:`agents.capture.source.SourceSettings`."""
+        contract = place.contract
+        return PostgresSource(
+            dsn=self.dsn,
+            table=self.table,
+            columns={field: field for field in contract.field_names} | self.columns,
+            key=contract.key,
+            name=place.name,
+        )
 
 
 class Position(msgspec.Struct):

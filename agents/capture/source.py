@@ -1,8 +1,20 @@
-"""The port through which changes enter: a source."""
+"""The port through which changes enter: a source, and what one kind of source is in a node file."""
 
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
+
+from agents.base.config import SourceTable
+from agents.base.requests import Requests
+from agents.base.status import Hop
+from contracts.check import Checked
+from contracts.model import Contract
+from contracts.rejected import Rejected
+
+if TYPE_CHECKING:
+    from agents.capture.published import Published
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -10,16 +22,61 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     ``id`` is the same each time the source tells of this change; ``sequence`` orders changes of one
     key as plain text does; ``time`` is the commit time in microseconds since 1970 UTC; ``fields``
-    holds the contract's field names and plain values (None for the whole means deleted). ``copied``
-    is True for a row of a first copy, whose ``time`` is that of the copy.
+    holds the contract's field names and plain values, or what the contract's checker made of them
+    already; None means deleted. ``copied`` is True for a row of a first copy or a backfill, whose
+    ``time`` is that of the copy. ``origin`` is where the change came from, in a person's words (an
+    MQTT topic, a file and its line), and ``raw`` the bytes as they came, where the source has them:
+    both are kept with a dead letter.
     """
 
     id: str
     sequence: str
     time: int
     key: str
-    fields: dict[str, Any] | None
+    fields: dict[str, Any] | Checked | None
     copied: bool = False
+    origin: str = ""
+    raw: bytes = b""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Something came of which the source itself could make no change; it becomes a dead letter.
+
+    ``key`` is the record's where it can be known, otherwise empty; the rest as in :class:`Change`.
+    """
+
+    id: str
+    sequence: str
+    time: int
+    key: str
+    refused: Rejected
+    origin: str = ""
+    raw: bytes = b""
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """Every key that the topic holds from before the sequence ``before`` is deleted.
+
+    What a TRUNCATE does, and the end of a copy that took the place of a lost history. Each deletion's
+    id is ``id`` and the key; ``sequence`` and ``time`` are those of all of them.
+    """
+
+    id: str
+    sequence: str
+    time: int
+    before: str
+
+
+class Outcome(NamedTuple):
+    """What became of one change once Kafka has committed it.
+
+    ``partition`` and ``offset`` are those of the event, or of the dead letter when ``refused`` says why
+    it is one; -1 for a change that was told before and stands already.
+    """
+
+    partition: int
+    offset: int
+    refused: Rejected | None = None
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -31,13 +88,18 @@ class Changes(msgspec.Struct, frozen=True):
     again every change it was opened with as ``held``, but for those it will never tell again.
     ``settled`` is True when ``position`` is after every change told so far, False in the middle of a
     transaction or of a copied chunk: no watermark may be drawn there.
+
+    ``outcome`` is called with the index of each of ``changes`` and what became of it, once Kafka has
+    committed that: for sources whose senders wait for an answer. Changes it is never called for, since
+    the capture began anew before they were committed, must be told again or answered as not taken.
     """
 
-    changes: list[Change]
+    changes: Sequence[Change | Unreadable | Sweep]
     position: Any
     complete: int
     passed: bool
     settled: bool = True
+    outcome: Callable[[int, Outcome], None] | None = None
 
 
 class Source(Protocol):
@@ -67,3 +129,34 @@ class Source(Protocol):
     async def confirm(self, position: Any) -> None:
         """Everything up to ``position`` is safely in Kafka: the source may forget it."""
         ...
+
+
+class Place(NamedTuple):
+    """Where a source works: what its settings are turned into a source with.
+
+    ``state`` is a folder of this source's own, which may be lost; ``published`` is what the contract's
+    topic holds; ``requests`` are what operators ask of it; ``hop`` is where it may say how it is.
+    """
+
+    contract: Contract
+    node: str
+    state: Path
+    requests: Requests
+    published: "Published"
+    hop: Hop
+
+    @property
+    def name(self) -> str:
+        """``levelsync_37_resident_v2``: by which this source is known elsewhere."""
+        return f"levelsync_{self.node}_{self.contract.name}".replace(".", "_").replace("-", "_")
+
+
+class SourceSettings(SourceTable, frozen=True, tag_field="kind"):
+    """One ``[[source]]`` of a node file; each kind derives from it, with ``tag`` as its name.
+
+    A kind checks itself in :meth:`agents.base.config.SourceTable.validate`.
+    """
+
+    def source(self, place: Place) -> Source:
+        """The source these settings are of, not connected yet."""
+        raise NotImplementedError

@@ -141,8 +141,8 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    from agents.base.config import load
     from agents.base.errors import ConfigError
+    from agents.sources import load
     from contracts.subjects import CONTRACTS
 
     try:
@@ -202,7 +202,7 @@ def _asked(address: str) -> dict[str, Any] | None:
 
 
 def status(args: argparse.Namespace) -> int:
-    from agents.base.config import load
+    from agents.sources import load
 
     found = _asked(load(args.node_file).agent.listen)
     if found is None:
@@ -230,7 +230,7 @@ def _print_status(found: dict[str, Any]) -> None:
 
 def resync(args: argparse.Namespace) -> int:
     """The request is a file, so that it stands also while the agent is away or is killed."""
-    from agents.base.config import load
+    from agents.sources import load
 
     config = load(args.node_file)
     if args.contract not in config.named:
@@ -262,9 +262,9 @@ def resync(args: argparse.Namespace) -> int:
 
 
 def grants(args: argparse.Namespace) -> int:
-    from agents.base.config import load
     from agents.kafka.cluster import Cluster
     from agents.kafka.grants import read_grants
+    from agents.sources import load
 
     config = load(args.node_file)
     node = config.node.id
@@ -302,9 +302,9 @@ def _terms(told: "Announcement") -> str:
 
 
 def dead_letters(args: argparse.Namespace) -> int:
-    from agents.base.config import load
     from agents.kafka.cluster import Cluster
     from agents.kafka.letters import read_letters
+    from agents.sources import load
 
     config = load(args.node_file)
     cluster = Cluster(config.kafka.bootstrap)
@@ -323,8 +323,8 @@ def dead_letters(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from agents.base.config import load
     from agents.base.log import set_up
+    from agents.sources import load
 
     config = load(args.node_file)
     set_up(config.node.id)

@@ -111,7 +111,7 @@ def show(args: argparse.Namespace) -> int:
 
 def publish(args: argparse.Namespace) -> int:
     """Sign contracts and write them to this node's cluster; agents below take them up by themselves."""
-    from agents.base.config import load
+    from agents.sources import load
 
     config = load(args.node)
     contracts = [found for each in args.reference for found in _referred(each)]
@@ -172,8 +172,8 @@ def _referred(reference: str) -> list["Contract"]:
 
 def known_at(node: Path | None) -> "Known":
     """What is installed; with a node file also what was published on its clusters."""
-    from agents.base.config import load
     from agents.base.known import Known
+    from agents.sources import load
 
     if node is None:
         return Known("0", {})

@@ -124,8 +124,8 @@ def _chosen(names: Sequence[str], node: Path | None) -> "list[Contract]":
 def _node(path: Path) -> "tuple[NodeFile, Mapping[str, Contract]]":
     """The node file, and what the node knows. Its cluster is asked only where the file speaks of
     contracts that are not installed."""
-    from agents.base.config import load
     from agents.cli.contracts import known_at
+    from agents.sources import load
     from contracts.subjects import CONTRACTS
 
     config = load(path)

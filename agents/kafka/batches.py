@@ -254,8 +254,9 @@ class Builder:
 
     def __init__(self, limit: int, codec: int = NONE) -> None:
         self.codec = codec
+        #: Records in it so far.
+        self.count = 0
         self._builder = DefaultRecordBatchBuilder(2, NONE, 0, -1, -1, 0, limit)
-        self._count = 0
         self._untimed = False
 
     def append(
@@ -271,13 +272,13 @@ class Builder:
         if self._untimed and timestamp != _NO_TIME:
             return False
         entry: Any = self._builder.append(
-            self._count, timestamp=timestamp, key=key, value=value, headers=list(headers)
+            self.count, timestamp=timestamp, key=key, value=value, headers=list(headers)
         )
         if entry is None:
             return False
-        if not self._count:
+        if not self.count:
             self._untimed = timestamp == _NO_TIME
-        self._count += 1
+        self.count += 1
         return True
 
     def build(self) -> Batch:

@@ -40,6 +40,10 @@ WORTH_RECORDS = 24
 WORTH_RATE = 20_000
 
 
+#: Is told the offset at which something stands, once brokers have it.
+Done = Callable[[int], None]
+
+
 class Unfit(LevelsyncError):
     """A record can never be in this topic; ``rule`` is the short name of why."""
 
@@ -72,13 +76,15 @@ class _Lane(msgspec.Struct):
     #: Compaction has been among the events after the last watermark: their number is not known.
     uncounted: bool = False
     builder: Builder | None = None
-    full: list[Batch] = []
+    #: Who waits for the offset of a record of the batch being built: its number in it, and whom to tell.
+    waiting: list[tuple[int, Done]] = []
+    full: list[tuple[Batch, Done | None]] = []
 
     def seal(self) -> None:
         """Close the batch that is being built."""
         assert self.builder
-        self.full.append(self.builder.build())
-        self.builder = None
+        self.full.append((self.builder.build(), _all(self.waiting)))
+        self.builder, self.waiting = None, []
 
 
 class Copy:
@@ -163,10 +169,12 @@ class Copy:
         headers: Sequence[Header],
         timestamp: int,
         codec: int = NONE,
+        done: Done | None = None,
     ) -> None:
         """Put an event at the end of ``part``, in memory until :meth:`flush` or :meth:`mark`.
 
-        Raises TooLarge or NoKey, and the event is not in it.
+        ``done`` is called with the event's offset once brokers have it. Raises TooLarge or NoKey, and
+        the event is not in it.
         """
         lane = self._lanes[part]
         if key is None and lane.limits.keyed:
@@ -174,6 +182,8 @@ class Copy:
         builder = lane.builder
         if builder is not None and builder.codec == codec:
             if builder.append(key, value, headers, timestamp):
+                if done:
+                    lane.waiting.append((builder.count - 1, done))
                 lane.count += 1
                 return
             lane.seal()
@@ -190,7 +200,9 @@ class Copy:
                     topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
                     bytes=len(alone.data), largest=lane.limits.largest,
                 )  # fmt: skip
-            lane.full.append(alone)
+            lane.full.append((alone, done))
+        elif done:
+            lane.waiting.append((0, done))
         lane.count += 1
 
     def worth(self, batch: Batch) -> bool:
@@ -218,7 +230,7 @@ class Copy:
             await self._hand_over(part, lane)
 
     async def mark(
-        self, part: Part, position: Any, complete: int, done: Callable[[int], None] | None = None
+        self, part: Part, position: Any, complete: int, done: Done | None = None
     ) -> Watermark:
         """Draw a watermark under everything added to ``part``, in a batch of its own.
 
@@ -253,8 +265,8 @@ class Copy:
         if lane.builder is not None:
             lane.seal()
         full, lane.full = lane.full, []
-        for batch in full:
-            await self._producer.send(part, batch)
+        for batch, done in full:
+            await self._producer.send(part, batch, done)
 
     def check(self) -> None:
         """Raise what made a batch fail, if one did."""
@@ -270,6 +282,18 @@ class Copy:
         await self._producer.close()
         if self._owns_connection:
             await self.connection.close()
+
+
+def _all(waiting: list[tuple[int, Done]]) -> Done | None:
+    """Tells each of ``waiting`` where its record stands, from the offset of the batch."""
+    if not waiting:
+        return None
+
+    def done(base: int) -> None:
+        for number, each in waiting:
+            each(base + number)
+
+    return done
 
 
 def _single(key: bytes, value: bytes, headers: Sequence[Header]) -> Batch:

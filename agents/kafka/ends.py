@@ -72,6 +72,6 @@ def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> Non
     elif kind != FENCE:
         end.count += 1
         end.held.add((header(record.headers, "ce_id") or b"").decode())
-        end.newest[(record.key or b"").decode()] = (
-            header(record.headers, "ce_sequence") or b""
-        ).decode()
+        # A dead letter's Kafka key is its own.
+        key = header(record.headers, "ce_subject") or record.key or b""
+        end.newest[key.decode()] = (header(record.headers, "ce_sequence") or b"").decode()

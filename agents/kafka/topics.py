@@ -30,10 +30,10 @@ DATA = {
     "max.message.bytes": str(8 * 1024 * 1024),
     "message.timestamp.type": "CreateTime",
 }
-#: Kept until a person has looked.
+#: A letter is kept until a person has replayed or dropped it; then it goes from the disk.
 DEAD = {
-    "cleanup.policy": "delete",
-    "retention.ms": "-1",
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": str(3600 * 1000),
     "max.message.bytes": str(16 * 1024 * 1024),
 }
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 import msgspec
 
+from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.capture.intake import Intake
@@ -32,6 +34,7 @@ def capture(bootstrap: str, dsn: str) -> Intake:
         cluster=Cluster(bootstrap),
         node="37",
         source=source,
+        requests=Requests(Path("requests")),
     )
 
 

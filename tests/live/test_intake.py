@@ -4,6 +4,7 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.capture.intake import Intake
@@ -151,12 +153,19 @@ class Scripted:
 
 
 def begin(
-    contract: Contract, cluster: Cluster
+    contract: Contract, cluster: Cluster, requests: Requests | None = None
 ) -> tuple[Scripted, Hop, asyncio.Event, asyncio.Task[None]]:
     """Start a capture over a scripted source."""
     source = Scripted()
     hop = Hop("capture", contract.name, "", contract.name)
-    intake = Intake(hop, contract=contract, cluster=cluster, node="37", source=lambda: source)
+    intake = Intake(
+        hop,
+        contract=contract,
+        cluster=cluster,
+        node="37",
+        source=lambda: source,
+        requests=requests or Requests(Path("requests")),
+    )
     stop = asyncio.Event()
     return source, hop, stop, asyncio.create_task(supervise(intake, stop), name="capture")
 

@@ -9,7 +9,7 @@ import pytest
 
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.capture.postgres import PostgresSource
-from agents.capture.source import Change, Changes
+from agents.capture.source import Changes
 from agents.demo.servers import PostgresServer
 
 pytestmark = pytest.mark.live
@@ -46,7 +46,7 @@ class Reading:
 
     def __init__(self, source: PostgresSource) -> None:
         self.source = source
-        self.told: list[Change] = []
+        self.told: list[Any] = []
         self.last: Changes | None = None
 
     async def open(self, position: Any, held: frozenset[str]) -> None:
@@ -186,7 +186,7 @@ async def test_a_copy_cut_anywhere_goes_on_where_it_was_without_repeat(
     base: psycopg.AsyncConnection[Any], database: str
 ) -> None:
     await fill(base, 600)
-    told: list[Change] = []
+    told: list[Any] = []
     position: Any = None
     held: set[str] = set()
     writes = asyncio.create_task(write_on(base, 250), name="writes")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agents.base.config import is_below, is_beside, load
+from agents.base.config import is_below, is_beside
 from agents.base.errors import ConfigError
+from agents.capture.postgres import PostgresTable
 from agents.demo.servers import node_examples
+from agents.sources import load
 
 GOOD = """
 [node]
@@ -55,7 +57,9 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_a_right_file_is_read_with_its_secrets(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD))
-    assert config.source[0].dsn.endswith("password=secret")
+    (source,) = config.source
+    assert isinstance(source, PostgresTable)
+    assert source.dsn.endswith("password=secret")
     assert config.agent.state == tmp_path / "state"
     assert "secret" not in repr(config)
 
@@ -63,7 +67,9 @@ def test_a_right_file_is_read_with_its_secrets(tmp_path: Path) -> None:
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("host=db\n")
     text = GOOD.replace("${LICENCE_DSN}", f"${{file:{tmp_path}/dsn}}")
-    assert load(written(tmp_path, text)).source[0].dsn == "host=db"
+    (source,) = load(written(tmp_path, text)).source
+    assert isinstance(source, PostgresTable)
+    assert source.dsn == "host=db"
 
 
 @pytest.mark.parametrize("name", ["37", "3701", "370102"])

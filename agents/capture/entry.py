@@ -1,0 +1,153 @@
+"""One change on its way in: checked and put into the owner's topic, or into its dead letters."""
+
+from typing import Any
+
+import msgspec
+from aiokafka.partitioner import murmur2
+
+from agents.base.errors import LevelsyncError
+from agents.base.status import Hop
+from agents.capture.source import Change, Unreadable
+from agents.kafka.copy import Copy, Done, TooLarge
+from agents.kafka.letters import WAITS, DeadLetter, encoded, put
+from agents.kafka.topics import dead
+from agents.kafka.wire import Part
+from contracts.check import Checked, Checker, Rejected
+from contracts.envelope import Event, format_time, headers_of
+from contracts.model import Contract
+
+#: Keys that may wait behind a dead letter of theirs.
+MOST_WAITING = 100_000
+
+
+class TooManyWait(LevelsyncError):
+    """So many keys wait behind a dead letter of theirs that something is wrong with all of them."""
+
+    hint = (
+        "`levelsync dead-letters list` says by which rule; once the cause is mended, `levelsync"
+        " dead-letters replay` lets them go on."
+    )
+
+
+class Entry:
+    """Where the changes of one contract enter ``copy``, at ``node``.
+
+    ``waiting`` are the keys with a dead letter behind which later changes wait; None when the contract
+    lets them follow.
+    """
+
+    def __init__(
+        self, hop: Hop, contract: Contract, node: str, copy: Copy, waiting: set[str] | None
+    ) -> None:
+        self.waiting = waiting
+        self._hop = hop
+        self._contract = contract
+        self._checker = Checker(contract)
+        self._copy = copy
+        self._origin = f"/{node}/{contract.name}"
+        self._dead = dead(contract.name)
+
+    def partition(self, key: str) -> int:
+        """Where the events of ``key`` go: Java-compatible, as every other producer's."""
+        return int(murmur2(key.encode()) & 0x7FFFFFFF) % self._contract.partitions
+
+    def enter(self, change: Change, done: Done | None = None) -> Rejected | None:
+        """Put ``change`` into the topic, or, for the answered reason, into the dead letters.
+
+        ``done`` is called with the offset of either once brokers have it. Raises TooManyWait.
+        """
+        try:
+            if self.waiting and change.key in self.waiting:
+                raise Rejected("$", WAITS, "An earlier change of this key waits for an operator")
+            self.publish(change, done)
+        except Rejected as refused:
+            self._bury(change, refused, done)
+            return refused
+        return None
+
+    def publish(self, change: Change, done: Done | None = None) -> None:
+        """Put ``change`` into the topic. Raises Rejected, and it is not in it."""
+        contract, fields = self._contract, change.fields
+        scope, value, kind = "", None, "deleted"
+        if fields is not None:
+            checked = fields if type(fields) is Checked else self._checker.check(fields)  # type: ignore[arg-type]
+            if checked.key != change.key:
+                raise Rejected(
+                    f"$.{contract.key}", "key-mismatch", "Expected the key of the row, got another"
+                )
+            scope, value = checked.scope, checked.value
+            kind = "copied" if change.copied else "changed"
+        event = Event(
+            key=change.key,
+            value=value,
+            id=change.id,
+            source=self._origin,
+            type=f"{contract.name}.{kind}",
+            time=change.time,
+            dataschema=contract.dataschema,
+            sequence=change.sequence,
+            scope=scope,
+        )
+        part = (contract.name, self.partition(change.key))
+        try:
+            self._copy.add(
+                part, event.key.encode(), value, headers_of(event), event.time // 1000, done=done
+            )
+        except TooLarge as error:
+            raise _too_large(error) from None
+        self._hop.events += 1
+
+    def refuse(self, came: Unreadable, done: Done | None = None) -> None:
+        """Put what could not be read into the dead letters."""
+        self._bury(came, came.refused, done)
+
+    def _bury(self, change: Change | Unreadable, refused: Rejected, done: Done | None) -> None:
+        key = change.key
+        if self.waiting is not None and key and key not in self.waiting:
+            if len(self.waiting) >= MOST_WAITING:
+                raise TooManyWait(contract=self._contract.name, keys=len(self.waiting))
+            self.waiting.add(key)
+        fields, read = None, type(change) is Change
+        if isinstance(change, Change) and change.fields is not None:
+            fields = _plain(change.fields)
+        letter = DeadLetter(
+            contract=self._contract.name,
+            key=key,
+            path=refused.path,
+            rule=refused.rule,
+            message=refused.message,
+            id=change.id,
+            time=format_time(change.time),
+            sequence=change.sequence,
+            fields=fields,
+            deleted=read and fields is None,
+            copied=isinstance(change, Change) and change.copied,
+            origin=change.origin,
+            raw=encoded(change.raw),
+        )
+        self.write(letter, self.part_of(key), change.time, done)
+        self._hop.rejected += 1
+
+    def part_of(self, key: str) -> Part:
+        """Where the dead letters of ``key`` go."""
+        return self._dead, self.partition(key)
+
+    def write(self, letter: DeadLetter, part: Part, time: int, done: Done | None = None) -> None:
+        """Keep a letter; one too large to be kept whole is kept without what came."""
+        try:
+            put(self._copy, part, letter, time // 1000, done)
+        except TooLarge:
+            letter = msgspec.structs.replace(letter, fields=None, deleted=False, raw="")
+            put(self._copy, part, letter, time // 1000, done)
+
+
+def _plain(fields: dict[str, Any] | Checked) -> dict[str, Any]:
+    if isinstance(fields, Checked):
+        decoded: dict[str, Any] = msgspec.json.decode(fields.value)
+        return decoded
+    return fields
+
+
+def _too_large(error: TooLarge) -> Rejected:
+    found, most = error.facts["bytes"], error.facts["largest"]
+    return Rejected("$", "too-large", f"Expected at most {most} bytes, got {found}")
