@@ -9,7 +9,7 @@ from agents.base.errors import LevelsyncError
 from agents.base.status import Hop
 from agents.capture.source import Change, Unreadable
 from agents.kafka.copy import Copy, Done, TooLarge
-from agents.kafka.letters import WAITS, DeadLetter, encoded, put
+from agents.kafka.letters import WAITS, DeadLetter, encoded_raw, put
 from agents.kafka.topics import dead
 from agents.kafka.wire import Part
 from contracts.check import Checked, Checker, Rejected
@@ -123,7 +123,7 @@ class Entry:
             deleted=read and fields is None,
             copied=isinstance(change, Change) and change.copied,
             origin=change.origin,
-            raw=encoded(change.raw),
+            raw=encoded_raw(change.raw),
         )
         self.write(letter, self.part_of(key), change.time, done)
         self._hop.rejected += 1

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
+    from agents.cli import letters
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -82,11 +83,9 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     _add_contract(
         command("contract", None, "Contracts: what there is, writing, checking, publishing.")
     )
-    letters = command("dead-letters", dead_letters, "Changes that were refused, and why.")
-    letters.add_argument("action", choices=["list", "show"])
-    letters.add_argument("node_file", type=Path, metavar="NODE.toml")
-    letters.add_argument("key", nargs="?", help="only this key's")
-    letters.add_argument("--json", action="store_true", help="for programs")
+    letters.add(
+        command("dead-letters", None, "Changes that were refused: see, replay or drop them.")
+    )
     return parser
 
 
@@ -299,27 +298,6 @@ def _terms(told: "Announcement") -> str:
         told.until and f"until {told.until}",
     ]
     return ", ".join(each for each in what if each)
-
-
-def dead_letters(args: argparse.Namespace) -> int:
-    from agents.kafka.cluster import Cluster
-    from agents.kafka.letters import read_letters
-    from agents.sources import load
-
-    config = load(args.node_file)
-    cluster = Cluster(config.kafka.bootstrap)
-    letters = asyncio.run(read_letters(cluster, key=args.key))
-    for letter in letters:
-        if args.json:
-            print(json.dumps(letter, ensure_ascii=False))
-        elif args.action == "show":
-            print(json.dumps(letter, ensure_ascii=False, indent=2))
-        else:
-            print(
-                f"{letter['time']}  {letter['contract']}  {letter['path']}  {letter['rule']}  "
-                f"{letter['message']}"
-            )
-    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ class Kept(msgspec.Struct, frozen=True):
     letter: DeadLetter
 
 
-def encoded(raw: bytes) -> str:
+def encoded_raw(raw: bytes) -> str:
     """Bytes as a letter keeps them."""
     return base64.b64encode(raw[:RAW_BYTES]).decode()
 
@@ -124,7 +124,7 @@ async def bury(
                 sequence=named["sequence"],
                 fields=None,
                 origin=f"{target.name}/{partition}",
-                raw=encoded(record.value or b""),
+                raw=encoded_raw(record.value or b""),
             )
             put(copy, part, letter, record.timestamp)
 

@@ -87,6 +87,8 @@ def _sharing(old: Contract, new: Contract) -> Iterator[Finding]:
 def _times(old: Contract, new: Contract) -> Iterator[Finding]:
     # Irregular, the last of them, promises nothing.
     yield from _ordered("updates", get_args(Updates), "updates-slower", "updates-faster", old, new)
+    if old.on_refusal != new.on_refusal:
+        yield found("on-refusal-changed", "on_refusal", old.on_refusal, new.on_refusal)
     if old.freshness != new.freshness:
         weaker = new.freshness > old.freshness
         rule = "freshness-weakened" if weaker else "freshness-strengthened"

@@ -276,6 +276,11 @@ RULES: dict[str, Told] = {
     "updates-faster": _told(
         "note", (), "更新频率提高", "the data are brought up to date more often",
     ),
+    "on-refusal-changed": _told(
+        "note", (), "同一主键有变更被拒后，其后续变更的处理方式改变",
+        "what later changes of a key do behind a refused one is another",
+        Text("先处理完死信再发布", "replay or drop the dead letters before it is published"),
+    ),
     "retention-shortened": _told(
         "promise", (*_CHILDREN, "stored state"), "保存期限缩短：下级须更早删除",
         "retention was shortened: children have to delete sooner", _AGREE,

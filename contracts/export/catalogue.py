@@ -12,6 +12,7 @@ from contracts.export.catalogue_tables import breaking, codes_tables, field_tabl
 from contracts.export.catalogue_words import (
     CLASSIFICATIONS,
     LEVELS,
+    ON_REFUSAL,
     SHARING,
     UPDATES,
     duration,
@@ -136,6 +137,7 @@ def _entry(contract: Contract) -> str:
         (Text("留存期限", "Retention"), two(retention)),
         (Text("记录主键", "Key"), f"<code>{escape(contract.key)}</code>"),
         (Text("所属区划字段", "Division field"), f"<code>{escape(contract.scope)}</code>"),
+        (Text("变更被拒之后", "After a refused change"), two(ON_REFUSAL[contract.on_refusal])),
         (Text("可查询字段", "Searchable"), _names(contract.searchable)),
     )  # fmt: skip
     rows = "\n".join(f"<div><dt>{two(name)}</dt><dd>{what}</dd></div>" for name, what in said)

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from contracts.model import Classification, Level, Mask, Sharing, Updates
+from contracts.model import Classification, Level, Mask, OnRefusal, Sharing, Updates
 from contracts.text import Text
 
 LEVELS: dict[Level, Text] = {
@@ -31,6 +31,10 @@ UPDATES: dict[Updates, Text] = {
     "quarterly": Text("每季度", "quarterly"),
     "yearly": Text("每年", "yearly"),
     "irregular": Text("不定期", "irregular"),
+}
+ON_REFUSAL: dict[OnRefusal, Text] = {
+    "follow": Text("后续变更照常通过", "later changes of the key follow"),
+    "wait": Text("后续变更排队等待处理", "later changes of the key wait behind it"),
 }
 MASKS: dict[Mask, Text] = {
     "last4": Text("留后四位", "last four kept"),

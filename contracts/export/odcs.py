@@ -49,6 +49,7 @@ CUSTOM = {
     "updates": "updateFrequency",
     "personal": "masks",
     "searchable": "searchableFields",
+    "on_refusal": "onRefusal",
     "partitions": "partitions",
 }
 

@@ -219,6 +219,7 @@ OTHERS: list[tuple[str, str, Contract, Contract]] = [
     ("words-changed", "purposes", contract(), contract(purposes=(Text("核验", "checks"),))),
     ("freshness-weakened", "freshness", contract(), contract(freshness=3.0)),
     ("freshness-strengthened", "freshness", contract(), contract(freshness=1.0)),
+    ("on-refusal-changed", "on_refusal", contract(), contract(on_refusal="wait")),
     ("updates-slower", "updates", contract(), contract(updates="daily")),
     ("updates-faster", "updates", contract(updates="irregular"), contract(updates="yearly")),
     ("retention-shortened", "retention", contract(), contract(retention=7)),

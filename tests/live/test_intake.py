@@ -4,7 +4,6 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,10 +11,7 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from agents.base.requests import Requests
 from agents.base.run import supervise
-from agents.base.status import Hop
-from agents.capture.intake import Intake
 from agents.capture.source import Change, Changes
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
@@ -24,8 +20,8 @@ from agents.kafka.letters import read_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
 from agents.kafka.wire import Claim
 from contracts.envelope import event_of
-from contracts.model import Contract
 from tests.live.capture import DIVISION, capture
+from tests.live.scripted import begin
 from tests.live.streams import ids, read_all, until_true
 
 pytestmark = pytest.mark.live
@@ -127,47 +123,6 @@ async def test_a_capture_killed_again_and_again_ends_in_the_tables_state(
     assert before == len(bad)
     assert {letter["key"] for letter in found} == bad
     assert {(letter["path"], letter["rule"]) for letter in found} == {("$.code", "shape")}
-
-
-class Scripted:
-    """A :class:`agents.capture.source.Source` that notes what it is opened with."""
-
-    def __init__(self) -> None:
-        self.opened: tuple[Any, frozenset[str]] | None = None
-        self.confirmed: list[Any] = []
-        self.told: asyncio.Queue[Changes] = asyncio.Queue()
-
-    async def __aenter__(self) -> "Scripted":
-        return self
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-    async def open(self, position: Any, held: frozenset[str]) -> None:
-        self.opened = position, held
-
-    async def read(self) -> Changes:
-        return await self.told.get()
-
-    async def confirm(self, position: Any) -> None:
-        self.confirmed.append(position)
-
-
-def begin(
-    contract: Contract, cluster: Cluster, requests: Requests | None = None
-) -> tuple[Scripted, Hop, asyncio.Event, asyncio.Task[None]]:
-    """Start a capture over a scripted source."""
-    source = Scripted()
-    hop = Hop("capture", contract.name, "", contract.name)
-    intake = Intake(
-        hop,
-        contract=contract,
-        cluster=cluster,
-        node="37",
-        source=lambda: source,
-        requests=requests or Requests(Path("requests")),
-    )
-    stop = asyncio.Event()
-    return source, hop, stop, asyncio.create_task(supervise(intake, stop), name="capture")
 
 
 async def test_what_compaction_took_from_the_copys_end_is_not_told_again(

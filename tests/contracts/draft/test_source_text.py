@@ -145,6 +145,7 @@ def contracts(draw: st.DrawFn) -> Contract:
         ),
         purposes=tuple(draw(st.lists(titles, max_size=2))), updates=draw(st.sampled_from(["realtime", "daily"])),
         retention=draw(st.sampled_from([None, 0, 30])),
+        on_refusal=draw(st.sampled_from(["follow", "wait"])),
         personal={f.name: draw(st.sampled_from(masks)) for f in personal},
         searchable=tuple(f.name for f in personal[:1]), partitions=draw(st.sampled_from([3, 12])),
         rules=tuple(
