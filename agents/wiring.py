@@ -303,6 +303,7 @@ class Wiring:
             node=node,
             source=partial(settings.source, place),
             requests=self._requests,
+            predecessor=settings.took_over_from,
         )
 
     def _steps(self) -> Iterator[tuple[str, Job]]:

@@ -84,6 +84,8 @@ class SourceTable(_Table, frozen=True, tag_field="kind"):
     #: Other majors of the subject that are filled from this one, each until the end of the last day it
     #: was published with, China Standard Time.
     also: tuple[str, ...] = ()
+    #: The node that published the contract here before this one took it over.
+    took_over_from: str = ""
 
     @property
     def collects(self) -> str:
@@ -143,11 +145,19 @@ class NodeFile(_Table, frozen=True):
     window: Window | None = None
     #: Public keys of publishers of contracts, by node; see ``levelsync contract publish``.
     trust: dict[str, tuple[str, ...]] = {}
+    #: Whose word counts first where several contracts collect the same: a subject or a field of a
+    #: person, and the contracts in their order.
+    precedence: dict[str, tuple[str, ...]] = {}
 
     @property
     def owned(self) -> frozenset[str]:
         """The contracts that sources here fill."""
         return frozenset(name for source in self.source for name in (source.contract, *source.also))
+
+    @property
+    def derived(self) -> frozenset[str]:
+        """Those of them that are made from another major."""
+        return frozenset(name for source in self.source for name in source.also)
 
     @property
     def named(self) -> frozenset[str]:
@@ -258,14 +268,18 @@ def _validate(config: NodeFile) -> None:
             raise Wrong("an address of its own", f"`{config.window.listen}`", "window.listen")
     if config.parent:
         _parent(config.parent, node)
-    owned: set[str] = set()
+    owned: dict[str, str] = {}
     for index, source in enumerate(config.source):
         path = f"source[{index}]"
         _named(source.contract, f"{path}.contract")
         for name in (source.contract, *source.also):
             if name in owned:
-                raise Wrong("one source a contract", f"another for `{name}`", path)
-            owned.add(name)
+                raise Wrong(
+                    f"one source for `{name}`, which {owned[name]} fills already",
+                    f"another, {source.collects}",
+                    path,
+                )
+            owned[name] = source.collects
         subject = source.contract.rpartition(".v")[0]
         for name in source.also:
             _named(name, f"{path}.also")
@@ -292,6 +306,9 @@ def _validate(config: NodeFile) -> None:
                     f"`{key}`",
                     f"trust.{publisher}",
                 ) from None
+    for what, order in config.precedence.items():
+        for name in order:
+            _named(name, f"precedence.{what}")
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
         raise Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from agents.base.errors import LevelsyncError
 from agents.base.requests import Requests
 from agents.base.run import until
 from agents.base.status import Hop
@@ -19,10 +20,10 @@ from agents.capture.replay import Replay
 from agents.capture.source import Change, Changes, Outcome, Source, Sweep
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Done
-from agents.kafka.ends import End
+from agents.kafka.ends import End, look_back
 from agents.kafka.letters import find_letters
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
-from agents.kafka.wire import Claim, Part
+from agents.kafka.wire import Claim, Connection, Part
 from contracts.model import Contract
 from contracts.rejected import Rejected
 
@@ -31,6 +32,15 @@ from contracts.rejected import Rejected
 OFTEN, SELDOM = 0.8, 1.5
 #: Seconds between looks at what operators ask for.
 ASKED = 1.0
+
+
+class OtherOwner(LevelsyncError):
+    """Another node publishes this contract on this Kafka: only its owner may."""
+
+    hint = (
+        "Take the source out of one of the two node files; if this node has taken the contract over for"
+        " good, stop the other's agent and name it here: `took_over_from` of the source."
+    )
 
 
 class Intake:
@@ -45,8 +55,10 @@ class Intake:
         node: str,
         source: Callable[[], Source],
         requests: Requests,
+        predecessor: str = "",
     ) -> None:
         self.hop = hop
+        self._predecessor = predecessor
         self._contract = contract
         self._cluster = cluster
         self._node = node
@@ -67,6 +79,7 @@ class Intake:
         counts = await ensure(self._cluster, topics)
         # Partitions beyond the contract's get no events, but watermarks as all the others.
         parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
+        await self._only_owner(parts)
         self._copy = copy = Copy(self._cluster, self._claim, parts)
         async with self._make_source() as source:
             try:
@@ -79,6 +92,16 @@ class Intake:
                 await self._confirm(source)
             finally:
                 await copy.close()
+
+    async def _only_owner(self, parts: list[Part]) -> None:
+        """Raise OtherOwner when another node publishes this contract here; before anything is written,
+        so that its agent does not notice."""
+        async with Connection(self._cluster) as connection:
+            for part, (first, end) in (await connection.ends(parts)).items():
+                mark = (await look_back(connection, part, first, end)).mark
+                node = mark.position.get("node", self._node) if mark else self._node
+                if node not in (self._node, self._predecessor):
+                    raise OtherOwner(topic=part[0], owner=node, here=self._node)
 
     async def _waiting(self) -> set[str] | None:
         """The keys behind whose dead letter later changes wait, None when they follow."""
@@ -231,7 +254,7 @@ class Intake:
 
             return done
 
-        position = {"round": self._round, "at": told.position}
+        position = {"round": self._round, "at": told.position, "node": self._node}
         for part in copy.parts:
             await copy.mark(part, position, told.complete, stands(part))
 

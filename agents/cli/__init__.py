@@ -140,6 +140,7 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
+    from agents.base.duplicates import duplicates
     from agents.base.errors import ConfigError
     from agents.sources import load
     from contracts.subjects import CONTRACTS
@@ -155,14 +156,25 @@ def check(args: argparse.Namespace) -> int:
     summary = _summary(config)
     if unknown := sorted(config.named - CONTRACTS.keys()):
         summary["waits"] = unknown
+    twice = duplicates(config, CONTRACTS)
     if args.json:
-        print(json.dumps({"ok": True, **summary}, ensure_ascii=False))
+        collected = [str(each) for each in twice]
+        found = {"ok": True, **summary, "collected_twice": collected}
+        print(json.dumps(found, ensure_ascii=False))
     else:
         print(f"{args.node_file}: right")
         for name, values in summary.items():
             print(f"  {name:9} {', '.join(values) if isinstance(values, list) else values}")
         if unknown:
             print("  The last are not installed here: they wait until their owner publishes them.")
+        if twice:
+            print("Collected more than once (多头采集), so people are asked for it more than once:")
+            for each in twice:
+                print(f"  {each}")
+            print("Collect it in one place; or say in the node file whose word counts first:")
+            print("  [precedence]")
+            for each in twice:
+                print(f"  {each.what} = {json.dumps([one.contract for one in each.by])}")
     return 0
 
 

@@ -37,7 +37,7 @@ class Scripted:
 
 
 def begin(
-    contract: Contract, cluster: Cluster, requests: Requests | None = None
+    contract: Contract, cluster: Cluster, requests: Requests | None = None, **other: Any
 ) -> tuple[Scripted, Hop, asyncio.Event, asyncio.Task[None]]:
     """Start a capture over a scripted source."""
     source = Scripted()
@@ -46,7 +46,7 @@ def begin(
         hop,
         contract=contract,
         cluster=cluster,
-        node="37",
+        **({"node": "37"} | other),
         source=lambda: source,
         requests=requests or Requests(Path("requests")),
     )

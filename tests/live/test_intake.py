@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from agents.base.run import supervise
+from agents.base.status import Hop
 from agents.capture.source import Change, Changes
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
@@ -207,6 +208,31 @@ async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaS
     assert set(source.confirmed) == {"third"}
     _, marks = await read_all(cluster, contract.name)
     assert {mark.position["round"] for mark in marks} >= {1, 2, 3}
+
+
+async def test_only_the_owners_node_publishes_a_contract(kafka: KafkaServer) -> None:
+    """Red when ``Intake.run`` does not look who drew the last watermark: tried."""
+    contract = msgspec.structs.replace(DIVISION, subject="owned")
+    cluster = Cluster(kafka.bootstrap)
+    row = {"code": "370101", "name": "n", "level": "county", "parent": "3701"}
+
+    async def tell(number: int, **other: Any) -> Hop:
+        source, hop, stop, running = begin(contract, cluster, **other)
+        change = Change(f"id-{number}", f"{number:02}", number, "370101", row)
+        await source.told.put(Changes([change], number, number, passed=True))
+        await until_true(lambda: hop.events or hop.state == "stopped")
+        stop.set()
+        await running
+        return hop
+
+    owner = await tell(1)
+    other = await tell(2, node="37-civil")
+    assert (owner.events, other.events) == (1, 0)
+    assert "owner=37, here=37-civil" in (other.error or "")
+    # The owner goes on, and may hand over.
+    assert (await tell(3)).events == 1
+    assert (await tell(4, node="37-civil", predecessor="37")).events == 1
+    assert ids((await read_all(cluster, contract.name))[0]) == ["id-1", "id-3", "id-4"]
 
 
 async def test_the_slot_is_confirmed_only_after_kafka_has_it(
