@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from agents.base.config import SourceTable
+from agents.base.findings import Finding
 from agents.base.requests import Requests
 from agents.base.status import Hop
 from contracts.check import Checked
@@ -160,3 +161,9 @@ class SourceSettings(SourceTable, frozen=True, tag_field="kind"):
     def source(self, place: Place) -> Source:
         """The source these settings are of, not connected yet."""
         raise NotImplementedError
+
+    async def examine(self, place: Place) -> list[Finding]:
+        """What ``levelsync doctor`` finds where this source reads: can it be reached, has it the rights
+        it needs, is it as the contract wants it? Changes nothing, and raises nothing that it can say
+        as a finding; ``place.hop`` is nobody's."""
+        return []

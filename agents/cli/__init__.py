@@ -64,6 +64,11 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     for name, does, text in (
         ("run", run, "Run the agent of a node."),
         ("check", check, "Is the node file right? Says where and why not."),
+        (
+            "doctor",
+            run_doctor,
+            "Are the servers around a node, and its rights there, as it needs them?",
+        ),
         ("status", status, "Lag, freshness and state of every hop of a running agent."),
     ):
         made = command(name, does, text)
@@ -199,6 +204,15 @@ def _granted(grant: "Grant") -> str:
         grant.until and f"until {grant.until}",
     ]
     return " ".join([f"{grant.contract} to {grant.to}", *(each for each in what if each)])
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    from agents.cli.doctor import examine_node, told
+    from agents.sources import load
+
+    findings = asyncio.run(examine_node(load(args.node_file)))
+    print(told(findings, for_programs=args.json))
+    return 1 if any(each.judgement == "wrong" for _, each in findings) else 0
 
 
 def _asked(address: str) -> dict[str, Any] | None:

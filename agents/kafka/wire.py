@@ -136,6 +136,10 @@ class Connection:
                 seen = await self._open.fetch_all_metadata()
         return {topic: len(seen.partitions_for_topic(topic)) for topic in seen.topics()}
 
+    def brokers(self) -> int:
+        """How many brokers the cluster had when last heard of; asks nobody."""
+        return len(self._open.cluster.brokers())
+
     def partitions(self, topic: str) -> int:
         """How many partitions ``topic`` had when last heard of, 0 when nothing was; asks nobody."""
         return len(self._open.cluster.partitions_for_topic(topic) or ())

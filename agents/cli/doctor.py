@@ -1,0 +1,253 @@
+"""``levelsync doctor``: is the world around a node file as its agent needs it? Changes nothing."""
+
+import asyncio
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agents.base.config import Kafka, NodeFile
+from agents.base.errors import LevelsyncError
+from agents.base.findings import Finding, ok, warning, wrong
+from agents.base.requests import Requests
+from agents.base.status import Hop
+from agents.capture.published import Published
+from agents.capture.source import Place, SourceSettings
+from agents.kafka.cluster import Cluster
+from agents.kafka.topics import dead, parse_received, view
+from agents.kafka.wire import Connection
+from contracts.model import Contract
+from contracts.subjects import CONTRACTS
+
+#: Seconds one source may take to look around.
+PATIENCE = 30.0
+_MARKS = {"ok": "ok", "warning": "note", "wrong": "WRONG"}
+
+#: A finding and whose it is: ``agent``, ``kafka``, ``source resident.v2``.
+Found = tuple[str, Finding]
+
+
+async def examine_node(
+    config: NodeFile, contracts: Mapping[str, Contract] = CONTRACTS
+) -> list[Found]:
+    """Look at everything the agent of ``config`` will need."""
+    found: list[Found] = [("agent", each) for each in await _agent(config)]
+    found += [("kafka", each) for each in await _kafka(config.kafka, config, contracts)]
+    if config.parent:
+        found += [("parent", each) for each in await _reached(config.parent.kafka, "parent")]
+    looks = [_source(settings, config, contracts) for settings in config.source]
+    for settings, findings in zip(config.source, await asyncio.gather(*looks), strict=True):
+        found += [(f"source {settings.contract}", each) for each in findings]
+    return found
+
+
+def told(found: Sequence[Found], *, for_programs: bool) -> str:
+    """The findings for a person, or as JSON."""
+    right = all(each.judgement != "wrong" for _, each in found)
+    if for_programs:
+        findings = [{"at": at, **msgspec.to_builtins(each)} for at, each in found]
+        return json.dumps({"ok": right, "findings": findings}, ensure_ascii=False)
+    lines = []
+    last = ""
+    for at, each in found:
+        if at != last:
+            lines.append(at)
+            last = at
+        lines.append(f"  {_MARKS[each.judgement]:5} {each.about}: {each.found}")
+        if each.do:
+            lines.append(f"        → {each.do}")
+    counts = [sum(each.judgement == judgement for _, each in found) for judgement in _MARKS]
+    lines.append(f"{counts[0]} right, {counts[1]} to know, {counts[2]} wrong")
+    return "\n".join(lines)
+
+
+# ---- the agent's own machine -----------------------------------------------------------------
+
+
+async def _agent(config: NodeFile) -> list[Finding]:
+    found = [_folder(config.agent.state)]
+    running = await asyncio.to_thread(_running, config.agent.listen)
+    addresses = {"agent.listen": config.agent.listen}
+    if config.window:
+        addresses["window.listen"] = config.window.listen
+    for name, address in addresses.items():
+        found.append(await _port(name, address, running, config.node.id))
+    return found
+
+
+def _folder(state: Path) -> Finding:
+    about = f"agent.state {state}"
+    there = state
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return wrong(about, f"{there} is no folder", "Name another one under [agent] state.")
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        return wrong(
+            about,
+            f"this user may not write in {there}",
+            f"chown it to the agent's user, or run this command as that user: {there}",
+        )
+    if there != state:
+        return ok(about, f"not there yet, will be made in {there}")
+    if state.stat().st_mode & 0o022:
+        return warning(
+            about,
+            "others than the agent's user may write in it",
+            f"chmod go-w {state}: requests in it are obeyed",
+        )
+    return ok(about, "may be written")
+
+
+def _running(address: str) -> dict[str, Any] | None:
+    """/status of whoever listens at ``address``."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/status", timeout=3) as answer:
+            found = json.load(answer)
+            return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return None
+
+
+async def _port(name: str, address: str, running: dict[str, Any] | None, node: str) -> Finding:
+    about = f"{name} {address}"
+    host, _, port = address.rpartition(":")
+    try:
+        listening = await asyncio.start_server(_nobody, host.strip("[]"), int(port))
+    except OSError as error:
+        if running is not None and running.get("node") == node:
+            return ok(about, "held by this node's own agent")
+        return wrong(
+            about,
+            f"cannot be listened at: {error.strerror}",
+            f"Find out who has it (`ss -ltnp | grep :{port}`), or name another address.",
+        )
+    listening.close()
+    await listening.wait_closed()
+    return ok(about, "free")
+
+
+async def _nobody(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+# ---- Kafka -----------------------------------------------------------------------------------
+
+
+async def _reached(kafka: Kafka, which: str) -> list[Finding]:
+    """Is the cluster there?"""
+    cluster = Cluster(kafka.bootstrap, kafka.replicas)
+    try:
+        async with Connection(cluster) as connection:
+            topics = await connection.topics()
+            found = [ok(kafka.bootstrap, f"answers, {len(topics)} topics may be seen")]
+            brokers = connection.brokers()
+            if brokers < kafka.replicas:
+                found.append(
+                    wrong(
+                        f"{which}.replicas",
+                        f"{kafka.replicas} copies are wanted, {brokers} brokers are there",
+                        "Topics cannot be made so: start the others, or lower it.",
+                    )
+                )
+            return found
+    except LevelsyncError as error:
+        return [_away(kafka.bootstrap, error)]
+
+
+async def _kafka(
+    kafka: Kafka, config: NodeFile, contracts: Mapping[str, Contract]
+) -> list[Finding]:
+    found = await _reached(kafka, "kafka")
+    if found[0].judgement == "wrong":
+        return found
+    try:
+        async with Connection(Cluster(kafka.bootstrap)) as connection:
+            found += _topics(await connection.topics(), config, contracts)
+    except LevelsyncError as error:
+        found.append(_away(kafka.bootstrap, error))
+    return found
+
+
+def _away(address: str, error: LevelsyncError) -> Finding:
+    said = ", ".join(str(value) for name, value in error.facts.items() if name == "said")
+    return wrong(
+        address,
+        f"{error.message}{f': {said}' if said else ''}",
+        "Start it, or mend the line; is it the address that brokers advertise?",
+    )
+
+
+def _topics(
+    there: Mapping[str, int], config: NodeFile, contracts: Mapping[str, Contract]
+) -> list[Finding]:
+    """Have the topics that this node writes as many partitions as their contracts say?"""
+    found = []
+    for name in sorted(config.owned & contracts.keys()):
+        contract = contracts[name]
+        found += [
+            _topic(topic, there.get(topic), contract.partitions) for topic in (name, dead(name))
+        ]
+    for grant in config.grant:
+        topic = view(grant.contract, grant.to)
+        if topic in there and grant.contract in contracts:
+            found.append(_topic(topic, there[topic], contracts[grant.contract].partitions))
+    for topic, count in there.items():
+        parsed = parse_received(topic)
+        if parsed and parsed[0] in config.expected and parsed[0] in contracts:
+            found.append(_topic(topic, count, contracts[parsed[0]].partitions))
+    return found
+
+
+def _topic(topic: str, count: int | None, wanted: int) -> Finding:
+    if count is None:
+        return ok(f"topic {topic}", "not there yet, the agent makes it")
+    if count < wanted:
+        return wrong(
+            f"topic {topic}",
+            f"{count} partitions, the contract says {wanted}",
+            "A record keeps its partition number all the way: make the topic as the contract says.",
+        )
+    return ok(f"topic {topic}", f"{count} partitions")
+
+
+# ---- sources ---------------------------------------------------------------------------------
+
+
+async def _source(
+    settings: Any, config: NodeFile, contracts: Mapping[str, Contract]
+) -> list[Finding]:
+    assert isinstance(settings, SourceSettings)
+    contract = contracts.get(settings.contract)
+    if contract is None:
+        return [
+            warning(
+                settings.collects,
+                "not looked at, since its contract is not installed here",
+                "Run this where it is; the agent waits until it is published.",
+            )
+        ]
+    place = Place(
+        contract=contract,
+        node=config.node.id,
+        state=config.agent.state / "sources" / contract.name,
+        requests=Requests(config.agent.state / "requests"),
+        published=Published(Cluster(config.kafka.bootstrap), contract),
+        hop=Hop("capture", contract.name, settings.collects, contract.name),
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await settings.examine(place)
+    except (LevelsyncError, OSError, TimeoutError) as error:
+        return [
+            wrong(
+                settings.collects,
+                str(error) or f"no answer within {PATIENCE:.0f} s",
+                "Start the server, or mend the line.",
+            )
+        ]
