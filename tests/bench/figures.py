@@ -26,11 +26,12 @@ class Pace(NamedTuple):
     cpu_s: float
     cpu_s_with_start: float
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self, what: str = "records") -> dict[str, float | None]:
+        """``what`` is counted: records, or rows."""
         return {
-            "records_per_s": round(self.records / self.seconds),
-            "records_per_cpu_s": round(self.records / self.cpu_s),
-            "records": self.records,
+            f"{what}_per_s": round(self.records / self.seconds),
+            f"{what}_per_cpu_s": round(self.records / self.cpu_s),
+            what: self.records,
             "seconds": round(self.seconds, 3),
             "cpu_s": round(self.cpu_s, 3),
             "cpu_s_with_start": round(self.cpu_s_with_start, 3),
@@ -48,6 +49,20 @@ def pace(samples: Sequence[Sample], offsets: Sequence[Sequence[int]]) -> Pace:
     end = next((each for each in samples if _readable(each, offsets) >= total), None)
     if begin is None or end is None or begin is end:
         raise ValueError("expected samples of a copy from a fifth to its end, found too few")
+    return Pace(
+        total - _readable(begin, offsets), end.at - begin.at, end.cpu_s - begin.cpu_s, end.cpu_s
+    )
+
+
+def pace_since(samples: Sequence[Sample], offsets: Sequence[Sequence[int]], begin: Sample) -> Pace:
+    """From ``begin`` to the first look at which all records were readable.
+
+    Those readable at ``begin`` are not counted. Raises ValueError when the samples do not reach that far.
+    """
+    total = sum(map(len, offsets))
+    end = next((each for each in samples if _readable(each, offsets) >= total), None)
+    if end is None or end.at <= begin.at:
+        raise ValueError("expected samples of a copy to its end, found too few")
     return Pace(
         total - _readable(begin, offsets), end.at - begin.at, end.cpu_s - begin.cpu_s, end.cpu_s
     )
@@ -75,9 +90,14 @@ def added_ms(above: Mapping[int, float], below: Mapping[int, float]) -> list[flo
     return [(below[number] - at) * 1000 for number, at in above.items()]
 
 
-def side(pace_: Pace | None, rss_mb: float, latencies: Sequence[float] | None) -> dict[str, Any]:
-    """One side's entry in the answer."""
-    found: dict[str, Any] = dict(pace_.as_dict()) if pace_ else {}
+def side(
+    pace_: Pace | None,
+    rss_mb: float,
+    latencies: Sequence[float] | None,
+    what: str = "records",
+) -> dict[str, Any]:
+    """One side's entry in the answer; ``what`` was counted."""
+    found: dict[str, Any] = dict(pace_.as_dict(what)) if pace_ else {}
     found["rss_mb"] = round(rss_mb, 1)
     found["p50_ms"] = round(percentile(latencies, 0.5), 2) if latencies else None
     found["p99_ms"] = round(percentile(latencies, 0.99), 2) if latencies else None

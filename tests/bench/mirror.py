@@ -1,15 +1,12 @@
 """MirrorMaker 2 as a process of ours: dedicated mode, exactly once, one topic."""
 
 import string
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.demo.servers import NotInstalled, Server, free_ports
+from agents.demo.servers import Server, free_ports
+from tests.bench.jars import fetched
 
-ROOT = Path(__file__).parents[2]
-_POM = ROOT / "deploy" / "kafka" / "mirror" / "pom.xml"
-_LIBS = ROOT / ".cache" / "mirror" / "libs"
 _TEMPLATE = Path(__file__).with_name("mirror.properties")
 
 HEAP_MB = 1024
@@ -28,29 +25,8 @@ JAVA: Sequence[str] = (
 
 
 def libs() -> Path:
-    """MirrorMaker 2's jars, fetched by Maven the first time. Raises NotInstalled."""
-    stamp = _LIBS.with_name("pom.xml")
-    wanted = _POM.read_text()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        _LIBS.mkdir(parents=True, exist_ok=True)
-        for jar in _LIBS.glob("*.jar"):
-            jar.unlink()
-        try:
-            subprocess.run(
-                [
-                    "mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies",
-                    f"-DoutputDirectory={_LIBS}",
-                ],
-                stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=900,
-            )  # fmt: skip
-        except FileNotFoundError:
-            raise NotInstalled(
-                "Expected `mvn` on the path, found none.", do="deploy/setup"
-            ) from None
-        except subprocess.CalledProcessError as error:
-            raise NotInstalled(f"Maven cannot fetch MirrorMaker 2:\n{error.stdout}") from None
-        stamp.write_text(wanted)
-    return _LIBS
+    """MirrorMaker 2's jars. Raises NotInstalled."""
+    return fetched("mirror", "MirrorMaker 2")
 
 
 class MirrorMaker(Server):

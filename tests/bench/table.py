@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 _COLUMNS = {
-    "records_per_s": "records/s",
-    "records_per_cpu_s": "records/CPU-s",
+    "per_s": "records/s",
+    "per_cpu_s": "records/CPU-s",
     "us_per_record": "µs/record",
     "rss_mb": "RSS MB",
     "p50_ms": "p50 ms",
@@ -24,15 +24,17 @@ def show(answer: dict[str, Any]) -> None:
     for column in table.columns[2:-1]:
         column.justify = "right"
     for case in answer["cases"]:
-        ours, peer = case["levelsync"], case["peer"]
-        for name, side in (("levelsync", ours), (peer["name"], peer)):
+        ours, peer = case["levelsync"], case.get("peer")
+        for name, side in (("levelsync", ours), *([(peer["name"], peer)] if peer else [])):
             table.add_row(
                 case["case"] if side is ours else "",
                 name,
-                *(_figure(side.get(key)) for key in _COLUMNS),
+                *(_figure(_value(side, key)) for key in _COLUMNS),
                 "yes" if side["equal"] else "NO",
             )
-        table.add_row("", "times", *(_times(ours.get(key), peer.get(key)) for key in _COLUMNS), "")
+        if peer:
+            times = (_times(_value(ours, key), _value(peer, key)) for key in _COLUMNS)
+            table.add_row("", "times", *times, "")
         table.add_section()
     console.print(table)
     for case in answer["cases"]:
@@ -43,6 +45,15 @@ def show(answer: dict[str, Any]) -> None:
         f"{machine['cores']} cores, {machine['cpu']}, {machine['memory_mb']} MB, "
         f"load before {machine['load']}; Python {machine['python']}; {machine['java']}"
     )
+
+
+def _value(side: dict[str, Any], key: str) -> float | None:
+    """Some benches count rows, or events."""
+    if key not in ("per_s", "per_cpu_s"):
+        found: float | None = side.get(key)
+        return found
+    names = (f"{what}_{key}" for what in ("records", "rows", "events", "messages"))
+    return next((side[name] for name in names if name in side), None)
 
 
 def _figure(value: float | None) -> str:
