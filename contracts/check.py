@@ -13,6 +13,7 @@ import msgspec
 from contracts.compiled import Match, inspections_of, struct_of
 from contracts.expression import Expression, first_broken
 from contracts.model import Contract
+from contracts.quick import quickly
 from contracts.rejected import Rejected, explained
 from contracts.shape import Array, Date, DateTime, Decimal, Field, Map, Object, Shape
 
@@ -175,8 +176,12 @@ class _Rules:
         self._expressions = [Expression(rule.when, names) for rule in contract.rules]
         used = dict.fromkeys(name for each in self._expressions for name in each.fields)
         self._fields = [(name, _as_json(contract.shape_of(name))) for name in used]
+        self._quick = quickly([rule.when for rule in contract.rules], dict(self._fields))
 
     def judge(self, record: msgspec.Struct) -> None:
+        # Most records keep all rules, and then it does not matter which is asked first.
+        if self._quick is not None and self._quick(record):
+            return
         values = {}
         for name, as_json in self._fields:
             value = getattr(record, name)

@@ -5,6 +5,7 @@ microseconds since 1970 UTC.
 """
 
 import base64
+import functools
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def decode(data: bytes, relations: dict[int, Relation]) -> Decoded | None:
     try:
         if kind == b"I":
             relation = _U32.unpack_from(data, 1)[0]
-            return Insert(relation, _row(data, 6, relations[relation])[0])
+            return Insert(relation, _last_row(data, 6, relations[relation]))
         if kind == b"U":
             return _update(data, relations)
         if kind == b"D":
@@ -125,15 +126,15 @@ def _update(data: bytes, relations: dict[int, Relation]) -> Update:
     if mark in (b"K", b"O"):
         old, at = _row(data, 6, table)
         at += 1
-    new, _ = _row(data, at, table)
-    return Update(relation, old, mark == b"O", new)
+    return Update(relation, old, mark == b"O", _last_row(data, at, table))
 
 
 def _row(data: bytes, at: int, table: Relation) -> tuple[Row, int]:
+    """The row at ``at``, and where it ends."""
     count = _U16.unpack_from(data, at)[0]
     at += 2
     row: Row = []
-    for index in range(count):
+    for _ in range(count):
         kind = data[at]
         at += 1
         if kind == 0x74:  # t
@@ -143,15 +144,54 @@ def _row(data: bytes, at: int, table: Relation) -> tuple[Row, int]:
             if len(raw) != length:
                 raise IndexError("the message is cut")
             at += length
-            convert = CONVERT.get(table.types[index])
-            row.append(raw.decode() if convert is None else convert(raw.decode()))
+            row.append(raw.decode())
         elif kind == 0x6E:  # n
             row.append(None)
         elif kind == 0x75:  # u
             row.append(UNCHANGED)
         else:
             raise IndexError(f"column kind {kind}")
-    return row, at
+    return _converted(row, table), at
+
+
+def _last_row(data: bytes, at: int, table: Relation) -> Row:
+    """The row with which a message ends.
+
+    A text never holds a zero byte, and each column begins with ``t`` and its length in four bytes. So
+    between two ``t\\0\\0\\0`` stand a length below 256 and its text; where that holds for all of
+    them, nothing else can be meant, and it is found in a few steps instead of some for each column.
+    Between two ``t\\0\\0`` it is so for lengths below 65536, unless a text is empty.
+    """
+    count = _U16.unpack_from(data, at)[0]
+    rest = data[at + 2 :]
+    found: list[bytes] = []
+    # The first piece is what stands before the first column: nothing, in both.
+    pieces = rest.split(b"t\0\0\0")
+    try:
+        if len(pieces) == count + 1:
+            found = [each[1:] for each in pieces[1:] if len(each) == each[0] + 1]
+        if len(found) != count and len(pieces := rest.split(b"t\0\0")) == count + 1:
+            found = [each[2:] for each in pieces[1:] if len(each) == each[0] * 256 + each[1] + 2]
+    except IndexError:
+        return _row(data, at, table)[0]
+    if not count or len(found) != count or pieces[0]:
+        return _row(data, at, table)[0]
+    row: Row = b"\0".join(found).decode().split("\0")
+    return _converted(row, table)
+
+
+def _converted(row: Row, table: Relation) -> Row:
+    for index, convert in _conversions(table.types):
+        value = row[index]
+        if value.__class__ is str:
+            row[index] = convert(value)
+    return row
+
+
+@functools.lru_cache(64)
+def _conversions(types: tuple[int, ...]) -> list[tuple[int, Callable[[str], Any]]]:
+    """The columns whose values are not their own text, and what they are made into."""
+    return [(index, CONVERT[type_]) for index, type_ in enumerate(types) if type_ in CONVERT]
 
 
 def _relation(data: bytes) -> Relation:
