@@ -3,13 +3,14 @@
 from typing import Any
 
 import msgspec
-from aiokafka.partitioner import murmur2
 
 from agents.base.errors import LevelsyncError
 from agents.base.status import Hop
 from agents.capture.source import Change, Unreadable
 from agents.kafka.copy import Copy, Done, TooLarge
 from agents.kafka.letters import WAITS, DeadLetter, encoded_raw, put
+from agents.kafka.murmur import partition_of
+from agents.kafka.packed import Stamp, packed_headers
 from agents.kafka.topics import dead
 from agents.kafka.wire import Part
 from contracts.check import Checked, Checker, Rejected
@@ -46,10 +47,16 @@ class Entry:
         self._copy = copy
         self._origin = f"/{node}/{contract.name}"
         self._dead = dead(contract.name)
+        self._parts = [(contract.name, number) for number in range(contract.partitions)]
+        any_ = Change("id", "sequence", 0, "key", {})
+        self._changed = Stamp(self._event(any_, "changed", b"", "scope"))
+        self._copied = Stamp(self._event(any_, "copied", b"", "scope"))
+        #: The time of the change before, and its text: those of one transaction have the same.
+        self._time, self._moment = 0, format_time(0).encode()
 
     def partition(self, key: str) -> int:
         """Where the events of ``key`` go: Java-compatible, as every other producer's."""
-        return int(murmur2(key.encode()) & 0x7FFFFFFF) % self._contract.partitions
+        return partition_of(key.encode(), self._contract.partitions)
 
     def enter(self, change: Change, done: Done | None = None) -> Rejected | None:
         """Put ``change`` into the topic, or, for the answered reason, into the dead letters.
@@ -67,35 +74,48 @@ class Entry:
 
     def publish(self, change: Change, done: Done | None = None) -> None:
         """Put ``change`` into the topic. Raises Rejected, and it is not in it."""
-        contract, fields = self._contract, change.fields
-        scope, value, kind = "", None, "deleted"
-        if fields is not None:
+        fields, key = change.fields, change.key.encode()
+        if fields is None:
+            value, headers = None, self._headers(change, "deleted", None, "")
+        else:
             checked = fields if type(fields) is Checked else self._checker.check(fields)  # type: ignore[arg-type]
             if checked.key != change.key:
                 raise Rejected(
-                    f"$.{contract.key}", "key-mismatch", "Expected the key of the row, got another"
+                    f"$.{self._contract.key}",
+                    "key-mismatch",
+                    "Expected the key of the row, got another",
                 )
-            scope, value = checked.scope, checked.value
-            kind = "copied" if change.copied else "changed"
-        event = Event(
+            value, scope = checked.value, checked.scope
+            if scope:
+                if change.time != self._time:
+                    self._time, self._moment = change.time, format_time(change.time).encode()
+                headers = (self._copied if change.copied else self._changed).headers(
+                    change.id.encode(), key, self._moment, change.sequence.encode(), scope.encode()
+                )
+            else:
+                headers = self._headers(change, "copied" if change.copied else "changed", value, "")
+        part = self._parts[partition_of(key, len(self._parts))]
+        try:
+            self._copy.add_packed(part, key, value, headers, change.time // 1000, done)
+        except TooLarge as error:
+            raise _too_large(error) from None
+        self._hop.events += 1
+
+    def _headers(self, change: Change, kind: str, value: bytes | None, scope: str) -> bytes:
+        return packed_headers(headers_of(self._event(change, kind, value, scope)))
+
+    def _event(self, change: Change, kind: str, value: bytes | None, scope: str) -> Event:
+        return Event(
             key=change.key,
             value=value,
             id=change.id,
             source=self._origin,
-            type=f"{contract.name}.{kind}",
+            type=f"{self._contract.name}.{kind}",
             time=change.time,
-            dataschema=contract.dataschema,
+            dataschema=self._contract.dataschema,
             sequence=change.sequence,
             scope=scope,
         )
-        part = (contract.name, self.partition(change.key))
-        try:
-            self._copy.add(
-                part, event.key.encode(), value, headers_of(event), event.time // 1000, done=done
-            )
-        except TooLarge as error:
-            raise _too_large(error) from None
-        self._hop.events += 1
 
     def refuse(self, came: Unreadable, done: Done | None = None) -> None:
         """Put what could not be read into the dead letters."""

@@ -160,7 +160,7 @@ def _last_row(data: bytes, at: int, table: Relation) -> Row:
     A text never holds a zero byte, and each column begins with ``t`` and its length in four bytes. So
     between two ``t\\0\\0\\0`` stand a length below 256 and its text; where that holds for all of
     them, nothing else can be meant, and it is found in a few steps instead of some for each column.
-    Between two ``t\\0\\0`` it is so for lengths below 65536, unless a text is empty.
+    Between two ``t\\0\\0`` it is so for lengths below 65536.
     """
     count = _U16.unpack_from(data, at)[0]
     rest = data[at + 2 :]

@@ -19,6 +19,7 @@ from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, UNCOUNTED, Waterm
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
+from agents.kafka.packed import PackedBuilder
 from agents.kafka.wire import Claim, Connection, FencedProducer, Limits, Part
 from contracts.envelope import Header
 
@@ -75,7 +76,7 @@ class _Lane(msgspec.Struct):
     limits: Limits
     #: Compaction has been among the events after the last watermark: their number is not known.
     uncounted: bool = False
-    builder: Builder | None = None
+    builder: Builder | PackedBuilder | None = None
     #: Who waits for the offset of a record of the batch being built: its number in it, and whom to tell.
     waiting: list[tuple[int, Done]] = []
     full: list[tuple[Batch, Done | None]] = []
@@ -180,7 +181,7 @@ class Copy:
         if key is None and lane.limits.keyed:
             raise NoKey(topic=part[0], partition=part[1])
         builder = lane.builder
-        if builder is not None and builder.codec == codec:
+        if isinstance(builder, Builder) and builder.codec == codec:
             if builder.append(key, value, headers, timestamp):
                 if done:
                     lane.waiting.append((builder.count - 1, done))
@@ -189,21 +190,59 @@ class Copy:
             lane.seal()
         elif builder is not None:
             lane.seal()
-        lane.builder = Builder(min(BATCH_BYTES, lane.limits.largest), codec)
-        lane.builder.append(key, value, headers, timestamp)
+        lane.builder = builder = Builder(min(BATCH_BYTES, lane.limits.largest), codec)
+        builder.append(key, value, headers, timestamp)
         if _size(key, value, headers) > lane.limits.largest:
             # Perhaps it fits when it is compressed.
-            alone = lane.builder.build()
-            lane.builder = None
-            if len(alone.data) > lane.limits.largest:
-                raise TooLarge(
-                    topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
-                    bytes=len(alone.data), largest=lane.limits.largest,
-                )  # fmt: skip
-            lane.full.append((alone, done))
+            self._alone(part, lane, builder, key, done)
         elif done:
             lane.waiting.append((0, done))
         lane.count += 1
+
+    def add_packed(
+        self,
+        part: Part,
+        key: bytes,
+        value: bytes | None,
+        headers: bytes,
+        timestamp: int,
+        done: Done | None = None,
+    ) -> None:
+        """As :meth:`add`, with headers as :mod:`agents.kafka.packed` packs them."""
+        lane = self._lanes[part]
+        builder = lane.builder
+        if builder.__class__ is PackedBuilder and builder.append(key, value, headers, timestamp):
+            if done:
+                lane.waiting.append((builder.count - 1, done))
+            lane.count += 1
+            return
+        if builder is not None:
+            lane.seal()
+        lane.builder = builder = PackedBuilder(min(BATCH_BYTES, lane.limits.largest))
+        builder.append(key, value, headers, timestamp)
+        if builder.size > lane.limits.largest:
+            self._alone(part, lane, builder, key, done)
+        elif done:
+            lane.waiting.append((0, done))
+        lane.count += 1
+
+    def _alone(
+        self,
+        part: Part,
+        lane: _Lane,
+        builder: Builder | PackedBuilder,
+        key: bytes | None,
+        done: Done | None,
+    ) -> None:
+        """Close a batch with one large record. Raises TooLarge when it is too large after all."""
+        alone = builder.build()
+        lane.builder = None
+        if len(alone.data) > lane.limits.largest:
+            raise TooLarge(
+                topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
+                bytes=len(alone.data), largest=lane.limits.largest,
+            )  # fmt: skip
+        lane.full.append((alone, done))
 
     def worth(self, batch: Batch) -> bool:
         """Is a batch in hand better passed on as it is than put together with others?"""
