@@ -7,6 +7,7 @@ file, the dotted path, what was expected and what was found. Secrets come from t
 
 import datetime
 import functools
+import hashlib
 import operator
 import os
 import re
@@ -23,6 +24,8 @@ from contracts.identifiers import level_of, within
 from contracts.model import Contract, Level, Mask
 from contracts.signed import public_key
 
+#: Bytes of a record that fit a topic of ours with their headers.
+_LARGEST_RECORD = 7 * 1024 * 1024
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
 
 
@@ -92,8 +95,16 @@ class SourceTable(_Table, frozen=True, tag_field="kind"):
         """What it reads, in a few words for a person."""
         raise NotImplementedError
 
+    @property
+    def needs(self) -> str:
+        """The table of the node file without which it cannot work, if there is one."""
+        return ""
+
     def validate(self) -> None:
         """Raise :class:`Wrong` for the first setting that cannot be, with its path in this table."""
+
+    def fits(self, contract: Contract) -> None:
+        """Raise :class:`Wrong` for the first setting that does not fit ``contract``, in the same way."""
 
 
 class Grant(_Table, frozen=True):
@@ -134,6 +145,33 @@ class Window(_Table, frozen=True):
     listen: str = "127.0.0.1:8700"
 
 
+class Sender(_Table, frozen=True):
+    """A program that may send records, and which; :func:`load` keeps a hash of its token alone."""
+
+    name: str
+    #: Its bearer token, at least 16 characters; or ``sha256:`` and the hash of it in hexadecimal.
+    token: str
+    contracts: tuple[str, ...]
+    #: Events a second in the long run; 0 for as many as come.
+    rate: int = 2_000
+
+    def __repr__(self) -> str:
+        return f"Sender(name={self.name!r}, token=…, contracts={self.contracts!r})"
+
+
+class IntakeTable(_Table, frozen=True):
+    """Where programs send records over HTTP, for the sources of kind ``http``."""
+
+    listen: str = "127.0.0.1:8690"
+    #: PEM files; with them it speaks TLS alone.
+    certificate: Path = Path()
+    key: Path = Path()
+    sender: tuple[Sender, ...] = ()
+    #: Bytes of one record, and of a request's body that is not a stream of lines.
+    record_bytes: int = 1024 * 1024
+    body_bytes: int = 16 * 1024 * 1024
+
+
 class NodeFile(_Table, frozen=True):
     node: Node
     kafka: Kafka
@@ -143,6 +181,7 @@ class NodeFile(_Table, frozen=True):
     grant: tuple[Grant, ...] = ()
     masking: Masking | None = None
     window: Window | None = None
+    intake: IntakeTable | None = None
     #: Public keys of publishers of contracts, by node; see ``levelsync contract publish``.
     trust: dict[str, tuple[str, ...]] = {}
     #: Whose word counts first where several contracts collect the same: a subject or a field of a
@@ -216,7 +255,28 @@ def load(
     key = path.parent / agent.key if agent.key != Path() else state / "signing.key"
     steps = tuple(path.parent / each for each in agent.steps)
     agent = msgspec.structs.replace(agent, state=state, key=key, steps=steps)
-    return msgspec.structs.replace(config, agent=agent)
+    intake = config.intake and _sealed(config.intake, path.parent)
+    return msgspec.structs.replace(config, agent=agent, intake=intake)
+
+
+def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
+    """``intake`` with its files found, and a hash in the place of each token."""
+    senders = tuple(
+        msgspec.structs.replace(each, token=sealed_token(each.token)) for each in intake.sender
+    )
+    files = {
+        name: folder / file
+        for name in ("certificate", "key")
+        if (file := getattr(intake, name)) != Path()
+    }
+    return msgspec.structs.replace(intake, sender=senders, **files)
+
+
+def sealed_token(token: str) -> str:
+    """``sha256:`` and the hash of a token, which may be one already."""
+    if token.startswith("sha256:"):
+        return token
+    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
 @functools.cache
@@ -268,6 +328,8 @@ def _validate(config: NodeFile) -> None:
             raise Wrong("an address of its own", f"`{config.window.listen}`", "window.listen")
     if config.parent:
         _parent(config.parent, node)
+    if config.intake:
+        _intake(config.intake, config)
     owned: dict[str, str] = {}
     for index, source in enumerate(config.source):
         path = f"source[{index}]"
@@ -285,6 +347,8 @@ def _validate(config: NodeFile) -> None:
             _named(name, f"{path}.also")
             if name.rpartition(".v")[0] != subject:
                 raise Wrong(f"another major of `{subject}`", f"`{name}`", f"{path}.also")
+        if source.needs and getattr(config, source.needs) is None:
+            raise Wrong(f"a table [{source.needs}] beside it", "none", path)
         try:
             source.validate()
         except Wrong as wrong:
@@ -312,6 +376,53 @@ def _validate(config: NodeFile) -> None:
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
         raise Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
+
+
+def _intake(intake: IntakeTable, config: NodeFile) -> None:
+    _address(intake.listen, "intake.listen")
+    taken = {config.agent.listen, config.window.listen if config.window else ""}
+    if intake.listen in taken:
+        raise Wrong("an address of its own", f"`{intake.listen}`", "intake.listen")
+    for one, other in (("certificate", "key"), ("key", "certificate")):
+        if getattr(intake, one) != Path() and getattr(intake, other) == Path():
+            raise Wrong(f"`{other}` beside `{one}`", "none", f"intake.{other}")
+    for name, least in (("record_bytes", 1_000), ("body_bytes", 1_000)):
+        if not least <= getattr(intake, name) <= 1024**3:
+            raise Wrong(
+                f"{least} bytes to a gibibyte", f"{getattr(intake, name)}", f"intake.{name}"
+            )
+    if intake.record_bytes > _LARGEST_RECORD:
+        raise Wrong(
+            f"at most {_LARGEST_RECORD}, what a topic takes with its headers",
+            f"{intake.record_bytes}",
+            "intake.record_bytes",
+        )
+    filled = {source.contract for source in config.source}
+    names: set[str] = set()
+    tokens: set[str] = set()
+    for index, sender in enumerate(intake.sender):
+        path = f"intake.sender[{index}]"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", sender.name):
+            raise Wrong("a name such as `civil-affairs`", f"`{sender.name}`", f"{path}.name")
+        if sender.name in names:
+            raise Wrong("each sender once", f"`{sender.name}`", f"{path}.name")
+        hashed = sender.token.startswith("sha256:")
+        if hashed and not re.fullmatch(r"sha256:[0-9a-f]{64}", sender.token):
+            raise Wrong("`sha256:` and 64 hexadecimal digits", "others", f"{path}.token")
+        if not hashed and len(sender.token) < 16:
+            raise Wrong("a token of 16 characters or more", f"{len(sender.token)}", f"{path}.token")
+        if sealed_token(sender.token) in tokens:
+            raise Wrong("a token of its own", "another sender's", f"{path}.token")
+        if sender.rate < 0:
+            raise Wrong("0 or more events a second", f"{sender.rate}", f"{path}.rate")
+        for name in sender.contracts:
+            _named(name, f"{path}.contracts")
+            if name not in filled:
+                raise Wrong(
+                    "a contract that a [[source]] here fills", f"`{name}`", f"{path}.contracts"
+                )
+        names.add(sender.name)
+        tokens.add(sealed_token(sender.token))
 
 
 def _grant(grant: Grant, config: NodeFile, path: str) -> None:
@@ -372,6 +483,10 @@ def _source_fits(source: SourceTable, contract: Contract, config: NodeFile, path
                 f"`{field}`",
                 f"{path}.columns",
             )
+    try:
+        source.fits(contract)
+    except Wrong as wrong:
+        raise Wrong(wrong.expected, wrong.found, f"{path}.{wrong.path}") from None
 
 
 def _grant_fits(grant: Grant, contract: Contract, path: str) -> None:

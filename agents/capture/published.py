@@ -1,13 +1,16 @@
 """What a contract's topic holds at this moment: the newest event of each key that is not deleted."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.cluster import Cluster
+from agents.kafka.letters import DEAD_LETTER
 from agents.kafka.reader import scan
-from agents.kafka.wire import Connection
+from agents.kafka.topics import dead
+from agents.kafka.wire import Connection, Part
 from contracts.envelope import header
 from contracts.model import Contract
 
@@ -18,6 +21,22 @@ class Standing(msgspec.Struct, frozen=True):
     key: str
     sequence: str
     value: bytes
+
+
+class Told(NamedTuple):
+    """One event, or one dead letter, as it was written; ``value`` None where a key was deleted."""
+
+    part: Part
+    offset: int
+    id: str
+    key: str
+    sequence: str
+    value: bytes | None
+    letter: bool
+
+
+#: How far back the first look for a moment goes; each further look goes eight times as far.
+_LOOK_BACK = 4_096
 
 
 class Published:
@@ -68,3 +87,46 @@ class Published:
                         sequence = (header(record.headers, "ce_sequence") or b"").decode()
                         found[key] = max(found.get(key, ""), sequence)
         return found
+
+    async def told(self, start: Mapping[Part, int], since: int) -> AsyncIterator[Told]:
+        """Every event and every dead letter from the offsets of ``start`` on; in partitions that are
+        not in it, from a watermark at or before ``since`` on, in milliseconds since 1970 UTC, or from
+        the beginning. A partition's own come in their order. Raises Unavailable.
+        """
+        async with Connection(self._cluster) as connection:
+            there = await connection.topics()
+            parts = [
+                (topic, partition)
+                for topic in (self._topic, dead(self._topic))
+                for partition in range(there.get(topic, 0))
+            ]
+            bounds = await connection.ends(parts) if parts else {}
+            for part, (first, end) in bounds.items():
+                begin = start.get(part, -1)
+                if not first <= begin <= end:
+                    begin = await _before(connection, part, first, end, since)
+                async for record in scan(connection, part, begin, end):
+                    kind = header(record.headers, "ce_type")
+                    name = header(record.headers, "ce_id")
+                    letter = kind == DEAD_LETTER.encode()
+                    if kind in (TYPE, FENCE) or name is None or (letter and record.value is None):
+                        continue
+                    key = header(record.headers, "ce_subject") or record.key or b""
+                    sequence = header(record.headers, "ce_sequence") or b""
+                    yield Told(
+                        part, record.offset, name.decode(), key.decode(), sequence.decode(),
+                        record.value, letter,
+                    )  # fmt: skip
+
+
+async def _before(connection: Connection, part: Part, first: int, end: int, since: int) -> int:
+    """The offset of a watermark or fence of ``part`` written before ``since``, else ``first``."""
+    step = _LOOK_BACK
+    while end - step > first:
+        async for record in scan(connection, part, end - step, end):
+            if header(record.headers, "ce_type") in (TYPE, FENCE):
+                if record.timestamp < since:
+                    return record.offset
+                break
+        step *= 8
+    return first

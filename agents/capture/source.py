@@ -15,6 +15,7 @@ from contracts.model import Contract
 from contracts.rejected import Rejected
 
 if TYPE_CHECKING:
+    from agents.capture.http_desk import Desk
     from agents.capture.published import Published
 
 
@@ -137,6 +138,7 @@ class Place(NamedTuple):
 
     ``state`` is a folder of this source's own, which may be lost; ``published`` is what the contract's
     topic holds; ``requests`` are what operators ask of it; ``hop`` is where it may say how it is.
+    ``desk`` is where senders come in over HTTP, None where the node file has no ``[intake]``.
     """
 
     contract: Contract
@@ -145,6 +147,7 @@ class Place(NamedTuple):
     requests: Requests
     published: "Published"
     hop: Hop
+    desk: "Desk | None" = None
 
     @property
     def name(self) -> str:
