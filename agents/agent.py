@@ -122,6 +122,7 @@ class Agent:
                 ("kafka", self._config.kafka, config.kafka),
                 ("parent", _address(self._config), _address(config)),
                 ("window", self._config.window, config.window),
+                ("intake", _door(self._config), _door(config)),
             )
             if old != new
         ]
@@ -154,6 +155,12 @@ def _stamp(path: Path) -> tuple[int, int, int]:
         found = path.stat()
         return found.st_mtime_ns, found.st_size, found.st_ino
     return 0, 0, 0
+
+
+def _door(config: NodeFile) -> tuple[object, ...] | None:
+    """What of the intake cannot change while it is open."""
+    intake = config.intake
+    return (intake.listen, intake.certificate, intake.key) if intake else None
 
 
 def _address(config: NodeFile) -> tuple[str, str, int] | None:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from agents.base import config
 from agents.base.config import NodeFile
+from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
 from agents.capture.postgres import PostgresTable
 from agents.capture.source import SourceSettings
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
 
-KINDS: tuple[type[SourceSettings], ...] = (PostgresTable, MqttTopics)
+KINDS: tuple[type[SourceSettings], ...] = (PostgresTable, MqttTopics, HttpRecords)
 
 
 def load(

@@ -19,6 +19,8 @@ from agents.base.known import Known
 from agents.base.requests import Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
+from agents.capture.http_desk import Desk
+from agents.capture.http_gate import intake_app, tls_of
 from agents.capture.intake import Intake
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
@@ -98,6 +100,7 @@ class Wiring:
             self._above = Cluster(parent.bootstrap, parent.replicas, client)
             self._granted = Grants(self._above)
             self._published_above = Bulletin(self._above, CONTRACTS_TOPIC)
+        self._desk = Desk(config.intake, _served(config)) if config.intake else None
         self._store: Store | None = None
         self._feed: Feed | None = None
         self._follows: dict[str, Follow] = {}
@@ -117,6 +120,12 @@ class Wiring:
             listening(health_app(self._seen), config.agent.listen, "agent.listen")
         )
         self._requests.clean()
+        if config.intake and self._desk:
+            self._seen.more.append(self._desk.metrics)
+            app = intake_app(self._desk)
+            await stack.enter_async_context(
+                listening(app, config.intake.listen, "intake.listen", tls_of(config.intake))
+            )
         if config.window:
             self._store = Store(self._folder("window.sqlite"))
             stack.callback(self._store.close)
@@ -145,6 +154,8 @@ class Wiring:
         """The node file has changed."""
         self.config = config
         self._known.use(config.trust)
+        if config.intake and self._desk:
+            self._desk.use(config.intake, _served(config))
         self._misfits = misfits(config, self._known.contracts)
 
     def announce(self, told: list[Announcement]) -> None:
@@ -295,6 +306,7 @@ class Wiring:
             requests=self._requests,
             published=Published(self._here, contract),
             hop=hop,
+            desk=self._desk,
         )
         return Intake(
             hop,
@@ -527,3 +539,8 @@ class _Refused:
 def _name(dataschema: str) -> str:
     """``resident.v2/2.1`` → ``resident.v2``"""
     return dataschema.partition("/")[0]
+
+
+def _served(config: NodeFile) -> list[str]:
+    """The contracts whose records come in over HTTP."""
+    return [table.contract for table in config.source if table.needs == "intake"]

@@ -1,6 +1,7 @@
 """What an agent says of itself over HTTP: /healthz, /readyz, /status and /metrics."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -52,13 +53,16 @@ def add_health(app: web.Application, status: Status) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: web.Application, address: str, field: str) -> AsyncIterator[None]:
-    """Serve ``app`` at ``host:port`` meanwhile; raises ConfigError naming the node file's field."""
+async def listening(
+    app: web.Application, address: str, field: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    """Serve ``app`` at ``host:port`` meanwhile, with ``tls`` alone where given; raises ConfigError naming
+    the node file's field."""
     host, _, port = address.rpartition(":")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(

@@ -113,6 +113,8 @@ class Status(Collector):
         self.node = node
         self.version = version
         self.hops: list[Hop] = []
+        #: Further metrics of parts that are no hop of one contract.
+        self.more: list[Callable[[], Iterator[Metric]]] = []
         #: Is it known which hops there are to be?
         self.planned = False
 
@@ -179,3 +181,5 @@ class Status(Collector):
                     )
                 gauges[name].add_metric(values, value)
         yield from (events, rejected, breaches, lag, age, up, healthy, *gauges.values())
+        for more in self.more:
+            yield from more()

@@ -98,10 +98,11 @@ class Ledger:
         return self._find(_name(name))
 
     def add(self, name: str, entry: Entry, sequence: int) -> None:
-        """Brokers have a change under ``name``; a partition's own are added in their order."""
-        letter = entry.partition < 0
-        self._fresh[_name(name)] = entry
-        if not letter:
+        """Brokers have a change under ``name``, empty where nobody will ask for it by that; a partition's
+        own are added in their order."""
+        if name:
+            self._fresh[_name(name)] = entry
+        if entry.partition >= 0:
             self._upto[(self._contract, entry.partition)] = entry.offset + 1
         self._sequence = max(self._sequence, sequence)
 
