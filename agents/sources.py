@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agents.base import config
 from agents.base.config import NodeFile
+from agents.capture.files_settings import FilesFolder
 from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
 from agents.capture.postgres import PostgresTable
@@ -12,7 +13,7 @@ from agents.capture.source import SourceSettings
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
 
-KINDS: tuple[type[SourceSettings], ...] = (PostgresTable, MqttTopics, HttpRecords)
+KINDS: tuple[type[SourceSettings], ...] = (PostgresTable, MqttTopics, HttpRecords, FilesFolder)
 
 
 def load(

@@ -100,6 +100,10 @@ class SourceTable(_Table, frozen=True, tag_field="kind"):
         """The table of the node file without which it cannot work, if there is one."""
         return ""
 
+    def beside(self, folder: Path) -> "SourceTable":
+        """The same, with what is relative in it seen from ``folder``, where the node file is."""
+        return self
+
     def validate(self) -> None:
         """Raise :class:`Wrong` for the first setting that cannot be, with its path in this table."""
 
@@ -256,7 +260,8 @@ def load(
     steps = tuple(path.parent / each for each in agent.steps)
     agent = msgspec.structs.replace(agent, state=state, key=key, steps=steps)
     intake = config.intake and _sealed(config.intake, path.parent)
-    return msgspec.structs.replace(config, agent=agent, intake=intake)
+    source = tuple(each.beside(path.parent) for each in config.source)
+    return msgspec.structs.replace(config, agent=agent, intake=intake, source=source)
 
 
 def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
