@@ -30,7 +30,7 @@ from agents.capture.files_plan import Header, Plan, Told
 from agents.capture.files_report import Report
 from agents.capture.files_settings import FilesFolder
 from agents.capture.files_stage import Staged, stage
-from agents.capture.files_told import Position, became, change_of
+from agents.capture.files_told import Position, became, change_of, number_after
 from agents.capture.source import Changes, Place
 
 log = structlog.get_logger()
@@ -164,7 +164,7 @@ class FilesSource:
                 report.why = "The same file was done before: nothing of it was told again."
                 await desk.put("done", path, report)
                 return
-            number = max(self._position.number + 1, int(time.time()))
+            number = number_after(self._position)
             staged = await self._stage(path, Header(number, report.digest, "", report))
             if await self._off(self._folder.seen, path) != seen:
                 raise _Changed

@@ -1,5 +1,6 @@
 """One thing of a plan → the change that is told of it, the same each time it is."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -26,6 +27,11 @@ class Position(msgspec.Struct, frozen=True):
     def order(self) -> tuple[int, int, bool]:
         """Positions of one source in the order in which they are reached."""
         return self.number, self.at, self.ended
+
+
+def number_after(last: Position) -> int:
+    """The number of the next file: growing over restarts, and over a topic that was made anew."""
+    return max(last.number + 1, int(time.time()))
 
 
 def change_of(told: Told, position: Position, *, lasting: bool) -> Change | Unreadable:

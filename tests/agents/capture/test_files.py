@@ -1,6 +1,7 @@
 """Files in a folder: what becomes of them, and of the records in them."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import tempfile
@@ -18,9 +19,11 @@ from tests.agents.capture.desk import CONTRACT, HEADER, Desk
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick() -> Iterator[None]:
-    """A source that looks at its folder all the time."""
+    """A source that looks at its folder all the time, and never twice in the same second."""
+    seconds = itertools.count(1_700_000_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "LOOK", 0.02)
+        patch.setattr(files, "number_after", lambda last: max(last.number + 1, next(seconds)))
         yield
 
 
