@@ -119,10 +119,10 @@ class Desk:
             await source.open(self.topic.position, frozenset(self.topic.held))
             yield source
 
-    async def work(self, *, crash_after: int = -1, seconds: float = 20.0) -> bool:
-        """Run an agent until nothing is left to do. It crashes once it has told ``crash_after`` changes,
-        with none of them covered by a position: the answer is then False."""
-        left, again = crash_after, set(self.topic.held)
+    async def work(self, *, crash_after: int = -1, covers: int = 1, seconds: float = 20.0) -> bool:
+        """Run an agent until nothing is left to do. It crashes once it has told ``crash_after`` changes:
+        the answer is then False. Of ``covers`` reads one is covered by a position."""
+        left, again, reads = crash_after, set(self.topic.held), 0
         async with asyncio.timeout(seconds), self.source() as source:
             while not self.at_rest(source):
                 told = await source.read()
@@ -134,7 +134,8 @@ class Desk:
                     outcome = self.topic.take(change)
                     if told.outcome:
                         told.outcome(index, outcome)
-                if told.passed or not again:
+                reads += 1
+                if reads % covers == 0 and (told.passed or not again):
                     again.clear()
                     self.topic.position = told.position
                     self.topic.held.clear()
