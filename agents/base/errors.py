@@ -90,7 +90,12 @@ class SourceMismatch(LevelsyncError):
 class SlotLost(LevelsyncError):
     """The replication slot cannot continue from where the copy ends."""
 
-    hint = "Either restore the slot, or delete the topic and the slot to copy the table anew."
+    hint = (
+        "Nothing was told after the copy's end, and the agent does not guess. There are two ways out:"
+        " bring back the server, or the backup, whose slot reaches back to the copy's end; or run"
+        " `levelsync backfill NODE.toml CONTRACT --anew`, which makes a new slot, copies the table"
+        " again and deletes below what is gone from it."
+    )
 
 
 class Corrupt(LevelsyncError):

@@ -18,11 +18,31 @@ import psycopg
 from psycopg import sql
 
 from agents.base.config import Wrong
-from agents.base.errors import SlotLost, SourceMismatch, Unavailable
+from agents.base.errors import SourceMismatch, Unavailable
+from agents.base.findings import Finding
 from agents.capture import pgoutput
-from agents.capture.postgres_copy import Copier, Progress
-from agents.capture.postgres_setup import Table, examine, make_slot, open_failures, speak_plainly
-from agents.capture.source import Change, Changes, Place, SourceSettings
+from agents.capture.postgres_backfill import Backfills
+from agents.capture.postgres_copy import ROWS, Copied, Copier, Progress
+from agents.capture.postgres_key import key_of
+from agents.capture.postgres_publication import see_publication
+from agents.capture.postgres_rights import examine_table
+from agents.capture.postgres_setup import Table, examine, open_failures, speak_plainly
+from agents.capture.postgres_slot import (
+    Failover,
+    Known,
+    disagreement,
+    drop_slot,
+    furthest_of,
+    identify,
+    look_at_slot,
+    make_slot,
+    patiently,
+    sequences_of,
+    start_replication,
+    tag_of,
+)
+from agents.capture.postgres_wal import Upkeep, parse_size
+from agents.capture.source import Change, Changes, Place, SourceSettings, Sweep
 
 #: Changes after which a read ends with the transaction, and at most, whatever the transaction.
 ENOUGH, MOST = 1_000, 4_000
@@ -30,8 +50,6 @@ ENOUGH, MOST = 1_000, 4_000
 IDLE = 1.0
 #: Seconds between messages to the server; it drops a client that is silent for a minute.
 FEEDBACK = 5.0
-#: Seconds a slot may still be held by the connection before.
-ACTIVE = 8.0
 
 _KEEPALIVE = struct.Struct(">qqb")
 _XLOG = 25  # bytes before a pgoutput message: kind, start, end, time
@@ -46,6 +64,13 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
     dsn: str
     #: ``schema.table``
     table: str
+    #: Seconds after which a message in the log moves on a stream that nothing else moves; 0 for none.
+    heartbeat: float = 10.0
+    #: How much of its log the server may hold back for us: people are told at half of it, and alarmed
+    #: at 90 %; ``0`` for no bound.
+    wal_budget: str = "10GB"
+    #: ``auto``: the slot is kept on standbys too, where the server can (17 and newer).
+    failover: Failover = "auto"
 
     def __repr__(self) -> str:
         return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
@@ -59,6 +84,19 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
         """See :class:`agents.base.config.SourceTable`."""
         if self.table.count(".") != 1:
             raise Wrong("`schema.table`", f"`{self.table}`", "table")
+        try:
+            psycopg.conninfo.conninfo_to_dict(self.dsn)
+        except psycopg.ProgrammingError:
+            # What libpq says quotes the text, and with it perhaps a password.
+            raise Wrong(
+                "libpq's `name=value …` or `postgresql://…`", "something else, not shown", "dsn"
+            ) from None
+        if self.heartbeat < 0:
+            raise Wrong("seconds, 0 for none", f"`{self.heartbeat}`", "heartbeat")
+        try:
+            parse_size(self.wal_budget)
+        except ValueError:
+            raise Wrong("a size such as `10GB`", f"`{self.wal_budget}`", "wal_budget") from None
 
     def source(self, place: Place) -> "PostgresSource":
         """See :class:`agents.capture.source.SourceSettings`."""
@@ -69,15 +107,29 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
             columns={field: field for field in contract.field_names} | self.columns,
             key=contract.key,
             name=place.name,
+            place=place,
+            heartbeat=self.heartbeat,
+            wal_budget=parse_size(self.wal_budget),
+            failover=self.failover,
         )
+
+    async def examine(self, place: Place) -> list[Finding]:
+        """See :class:`agents.capture.source.SourceSettings`."""
+        contract = place.contract
+        columns = {field: field for field in contract.field_names} | self.columns
+        table = Table(self.table, columns, contract.key, place.name)
+        return await examine_table(self.dsn, table, parse_size(self.wal_budget))
 
 
 class Position(msgspec.Struct):
-    """Everything up to ``lsn`` was told, and of the first copy what ``copy`` says."""
+    """Everything up to ``lsn`` was told, and of the copy what ``copy`` says; ``era`` counts the histories
+    that were lost before (:mod:`agents.capture.postgres_slot`)."""
 
     system: str
     lsn: int
     copy: Progress
+    era: int = 0
+    timeline: int = 0
 
 
 class PostgresSource:
@@ -95,11 +147,19 @@ class PostgresSource:
         columns: Mapping[str, str],
         key: str,
         name: str,
-        chunk: int = 2_000,
+        chunk: int = ROWS,
+        place: Place | None = None,
+        heartbeat: float = 10.0,
+        wal_budget: int = 0,
+        failover: Failover = "auto",
     ) -> None:
         self._dsn = dsn
         self._table = Table(table, dict(columns), key, name)
         self._chunk = chunk
+        self._failover = failover
+        self._backfills = Backfills(place, self._table)
+        hop = place.hop if place else None
+        self._upkeep = Upkeep(hop, name, wal_budget, heartbeat)
         self._relations: dict[int, pgoutput.Relation] = {}
         self._picks: dict[int, list[tuple[str, int]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,6 +175,7 @@ class PostgresSource:
         self._sample: tuple[int, int] | None = None
         self._complete = 0
         self._news = False
+        self._passed = False
 
     async def __aenter__(self) -> "PostgresSource":
         try:
@@ -122,7 +183,8 @@ class PostgresSource:
                 self._side = await psycopg.AsyncConnection.connect(
                     self._dsn, autocommit=True, connect_timeout=5
                 )
-                self._key_type = await examine(self._side, self._table)
+                await self._upkeep.look(self._side)
+                await examine(self._side, self._table)
         except BaseException:
             await self.__aexit__()
             raise
@@ -133,26 +195,28 @@ class PostgresSource:
         assert self._side
         known = msgspec.convert(position, Position) if position is not None else None
         with open_failures(self._dsn, self._table):
-            slot = await make_slot(self._side, self._table, known.lsn if known else None)
             self._stream = await psycopg.AsyncConnection.connect(
                 self._dsn,
                 autocommit=True,
                 connect_timeout=5,
                 replication="database",
             )
-            system = await self._identify(known)
-            self._position = known or Position(system, slot, Progress(run=f"{slot:X}"))
-            self._tag = f"{int(system) & 0xFFFFFFFF:x}"
+            await speak_plainly(self._stream)
+            self._flushed = await self._settle(known, held)
+            at = self._position
+            self._tag = tag_of(at.system, at.era)
+            self._era = sequences_of(at.era)
+            self._backfills.stands(at.copy)
+            if at.copy.done and (wanted := await self._backfills.next(self._side, self._before())):
+                at.copy = wanted
             row = await (
                 await self._side.execute("SELECT pg_current_wal_flush_lsn() - '0/0'")
             ).fetchone()
             assert row
             self._bound = int(row[0])
-            self._copier = Copier(
-                self._dsn, self._table, self._key_type, self._position.copy, self._chunk, self._tag
-            )
-            await self._copier.open(held)
-            self._flushed = slot
+            key = await key_of(self._side, self._table)
+            self._copier = Copier(self._dsn, self._table, key, at.copy, self._tag, self._chunk)
+            await self._copier.open(self._side, held)
             await self._start()
         self._socket = self._stream.pgconn.socket
         self._tasks = [
@@ -160,47 +224,61 @@ class PostgresSource:
             asyncio.create_task(self._look_at_clock(), name=f"clock-{self._table.name}"),
         ]
 
-    async def _identify(self, known: Position | None) -> str:
-        assert self._stream
-        await speak_plainly(self._stream)
-        row = await (await self._stream.execute("IDENTIFY_SYSTEM")).fetchone()
-        assert row
-        system = str(row[0])
-        if known and known.system != system:
-            raise SlotLost(
-                "The topic was filled from another database system",
-                table=self._table.name_, expected=known.system, found=system,
-            )  # fmt: skip
-        return system
+    async def _settle(self, known: Position | None, held: frozenset[str]) -> int:
+        """Find where to go on, and with which slot; the answer is what the slot has confirmed.
+
+        Raises SlotLost where the server's history does not go on from the topic's, unless an operator
+        has asked for a copy anew: then a new era begins with a new slot.
+        """
+        side, stream, name = self._side, self._stream, self._table.name
+        assert side
+        assert stream
+        server = await identify(stream, known.timeline if known and known.timeline else None)
+        slot = await look_at_slot(side, name)
+        furthest, last = furthest_of(held, server.system, known.era if known else 0)
+        reached = Known(known.system, known.timeline, known.lsn, furthest) if known else None
+        lost = disagreement(
+            slot, server, reached, self._table, plugin="pgoutput", database=side.info.dbname
+        )
+        anew = self._backfills.anew(known.copy if known else None) if known or lost else None
+        if lost and (anew is None or (slot and slot.database != side.info.dbname)):
+            raise lost
+        await see_publication(side, self._table)
+        if anew:
+            if slot:
+                await drop_slot(side, name)
+            lsn = await make_slot(side, name, "pgoutput", self._failover)
+            era = last + 1
+            before = f"{sequences_of(era)}{lsn:016X}{0:08X}"
+            copy = Progress(run=f"{anew.id}.{lsn:X}", request=anew.id, before=before)
+            self._position = Position(server.system, lsn, copy, era, server.timeline)
+            return lsn
+        if slot is None:
+            lsn = await make_slot(side, name, "pgoutput", self._failover)
+        else:
+            lsn = slot.confirmed
+        self._position = known or Position(server.system, lsn, Progress(run=f"{lsn:X}"))
+        self._position.timeline = server.timeline
+        return lsn
 
     async def _start(self) -> None:
-        """START_REPLICATION from our own position: a server that crashed forgot what we confirmed."""
         assert self._stream
-        lsn = self._position.lsn
-        query = sql.SQL(
-            "START_REPLICATION SLOT {slot} LOGICAL {lsn} "
-            "(proto_version '1', publication_names {publication}, messages 'true')"
-        ).format(
-            slot=sql.Identifier(self._table.name),
-            lsn=sql.SQL(f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"),
-            publication=sql.Literal(self._table.name),
+        assert self._side
+        options = sql.SQL("proto_version '1', publication_names {}, messages 'true'").format(
+            sql.Literal(self._table.name)
         )
-        deadline = time.monotonic() + ACTIVE
-        while True:
-            try:
-                await self._stream.execute(query)
-                return
-            except psycopg.errors.ObjectInUse:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
+        query = start_replication(self._table.name, self._position.lsn, options)
+        stream = self._stream
+        await patiently(self._side, self._table.name, lambda: stream.execute(query))
 
     async def read(self) -> Changes:
         """See :class:`agents.capture.source.Source`."""
         changes: list[Change] = []
         deadline = time.monotonic() + IDLE
-        self._copier.begin()
+        if swept := self._sweep():
+            return swept
         try:
+            await self._look_at_copy()
             while True:
                 await self._drain(changes)
                 left = deadline - time.monotonic()
@@ -212,13 +290,48 @@ class PostgresSource:
                 "PostgreSQL ended the stream", table=self._table.name_, said=str(error).strip()
             ) from error
         self._news = False
+        return self._told(changes)
+
+    def _told(self, changes: list[Change] | list[Sweep]) -> Changes:
+        progress = self._copier.progress
+        self._passed = self._position.lsn >= self._bound and self._copier.passed
         return Changes(
             changes=changes,
             position=msgspec.to_builtins(self._position),
-            complete=self._complete if self._copier.done else 0,
-            passed=self._position.lsn >= self._bound and self._copier.passed,
+            complete=self._complete if progress.done or not progress.behind else 0,
+            passed=self._passed,
             settled=self._begin is None,
         )
+
+    def _before(self) -> str:
+        """A sequence above all that were told, and below all to come."""
+        return f"{self._era}{self._position.lsn:016X}{0:08X}"
+
+    def _sweep(self) -> Changes | None:
+        """Have what a copy anew did not find deleted, once it has told all it found."""
+        progress = self._position.copy
+        if progress.done or not progress.told or self._begin:
+            return None
+        sequence = f"{self._era}{self._position.lsn - 1:016X}{0xFFFFFFFF:08X}"
+        name = f"{self._tag}.sweep.{progress.run}"
+        self._copier.swept()
+        self._position.copy = self._copier.progress
+        return self._told([Sweep(name, sequence, int(time.time() * 1e6), progress.before)])
+
+    async def _look_at_copy(self) -> None:
+        """See that chunks are read, and once a second what operators want copied."""
+        assert self._side
+        copier, backfills = self._copier, self._backfills
+        copier.begin()
+        if not backfills.due():
+            return
+        if not copier.done:
+            await backfills.turn(self._side, copier.progress)
+        elif self._begin is None and self._passed:
+            wanted = await backfills.next(self._side, self._before())
+            if wanted and wanted.request != copier.progress.request:
+                await copier.start(wanted)
+                self._position.copy = wanted
 
     async def _wait_readable(self, seconds: float) -> None:
         # Watched only while we wait: under back-pressure a readable socket would keep the loop busy.
@@ -282,11 +395,11 @@ class PostgresSource:
             raise SourceMismatch(
                 "The table was truncated, and the stream does not say which rows went",
                 table=self._table.name_,
-                do="delete the topic and the slot to copy the table anew",
+                do="`levelsync backfill NODE.toml CONTRACT --anew` copies it again",
             )
         elif isinstance(message, pgoutput.Message) and self._begin:
-            for key, fields, at in await self._copier.arrived(message):
-                self._tell(changes, key, fields, copied_at=at)
+            for copied in await self._copier.arrived(message):
+                self._tell(changes, copied.key, copied.fields, copied)
 
     async def _update(self, changes: list[Change], message: pgoutput.Update) -> None:
         old = self._fields(message.relation, message.old) if message.old else {}
@@ -322,19 +435,19 @@ class PostgresSource:
         changes: list[Change],
         key: str,
         fields: dict[str, Any] | None,
-        copied_at: int | None = None,
+        copied: Copied | None = None,
     ) -> None:
         assert self._begin
         lsn, moment, xid = self._begin
         number = self._number
         self._number += 1
-        if copied_at is None:
+        if copied is None:
             self._copier.touched(key, xid)
             name = f"{self._tag}.{lsn:X}.{number}"
         else:
-            moment, name = copied_at, self._copier.name(key)
-        sequence = f"{lsn:016X}{number:08X}"
-        changes.append(Change(name, sequence, moment, key, fields, copied_at is not None))
+            moment, name = copied.time, copied.id
+        sequence = f"{self._era}{lsn:016X}{number:08X}"
+        changes.append(Change(name, sequence, moment, key, fields, copied is not None))
 
     def _relation(self, relation: pgoutput.Relation) -> None:
         """A table is told of, perhaps changed: find the contract's columns before the next row."""
@@ -377,6 +490,7 @@ class PostgresSource:
                         insert = flush  # nothing but a page's header lies between
                     self._sample = (insert, now)
                 self._send_status(reply=True)
+                await self._upkeep.turn(self._side, self._position.lsn)
                 await asyncio.sleep(IDLE)
 
     async def _keep_alive(self) -> None:
@@ -389,6 +503,8 @@ class PostgresSource:
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""
         self._flushed = max(self._flushed, int(position["lsn"]))
+        if (copy := position["copy"]).get("done"):
+            self._backfills.stands(msgspec.convert(copy, Progress))
         with contextlib.suppress(psycopg.Error):  # the next read says so
             self._send_status()
 

@@ -65,7 +65,7 @@ def open_failures(dsn: str, table: Table) -> Iterator[None]:
         raise SourceMismatch(
             "The database user lacks a right",
             said=_said(error),
-            do="ALTER ROLE … REPLICATION, and GRANT SELECT on the table and CREATE on the database",
+            do="`levelsync doctor NODE.toml` says which, and the SQL that gives it",
             **facts,
         ) from error
     except psycopg.Error as error:
@@ -139,66 +139,6 @@ async def examine(side: Connection, table: Table) -> str:
             f"or ALTER TABLE {table.name_} REPLICA IDENTITY FULL",
         )
     return str(kind)
-
-
-async def make_slot(side: Connection, table: Table, position: int | None) -> int:
-    """The LSN from which the slot can tell. Makes publication and slot on the first start, in that
-    order. Raises SlotLost when it cannot continue from ``position``."""
-    await _make_publication(side, table)
-    row = await _rows(
-        side,
-        """
-        SELECT confirmed_flush_lsn - '0/0', plugin, database = current_database(), wal_status
-        FROM pg_replication_slots WHERE slot_name = %s
-        """,
-        table.name,
-    )
-    if not row:
-        if position is not None:
-            raise SlotLost("The replication slot is gone", slot=table.name, position=position)
-        await side.execute(
-            "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (table.name,)
-        )
-        return await make_slot(side, table, None)
-    confirmed, plugin, ours, status = row[0]
-    if plugin != "pgoutput" or not ours:
-        raise SlotLost(
-            "The replication slot is another one", slot=table.name, plugin=plugin, here=ours
-        )
-    if status == "lost":
-        raise SlotLost(
-            "The server has given up the replication slot's log", slot=table.name, wal_status=status
-        )
-    if position is not None and confirmed > position:
-        raise SlotLost(
-            "The replication slot was moved beyond the end of the copy",
-            slot=table.name, confirmed=int(confirmed), position=position,
-        )  # fmt: skip
-    return int(confirmed)
-
-
-async def _make_publication(side: Connection, table: Table) -> None:
-    published = await _rows(
-        side,
-        "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s",
-        table.name,
-    )
-    if published and [row[0] for row in published] != [table.name_]:
-        raise SourceMismatch(
-            "The publication is for another table",
-            publication=table.name, expected=table.name_, found=[row[0] for row in published],
-            do=f"DROP PUBLICATION {table.name}",
-        )  # fmt: skip
-    if not published:
-        root = ", publish_via_partition_root = true" if side.info.server_version >= 130_000 else ""
-        await side.execute(
-            sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (").format(
-                sql.Identifier(table.name), table.identifier
-            )
-            + sql.SQL("publish = 'insert, update, delete, truncate'")
-            + sql.SQL(root)
-            + sql.SQL(")")
-        )
 
 
 async def _rows(side: Connection, query: LiteralString, *values: Any) -> list[Any]:

@@ -84,13 +84,13 @@ async def test_a_topic_with_too_few_partitions_is_told_before_the_agent_stops_fo
     kafka: KafkaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Red when no topic is compared with its contract: tried."""
-    await ensure(Cluster(kafka.bootstrap), [Topic("resident.v1", 1, DATA)])
+    await ensure(Cluster(kafka.bootstrap), [Topic("birth.v1", 1, DATA)])
     source = (
-        '[[source]]\nkind = "postgres"\ncontract = "resident.v1"\n'
-        'dsn = "host=127.0.0.1 port=1"\ntable = "people.resident"\n'
+        '[[source]]\nkind = "postgres"\ncontract = "birth.v1"\n'
+        'dsn = "host=127.0.0.1 port=1"\ntable = "people.birth"\n'
     )
     path = node_file(tmp_path, kafka.bootstrap, source)
     code, found = await doctor(path, capsys)
     assert code == 1
-    assert found["topic resident.v1"]["judgement"] == "wrong"
-    assert "1 partitions" in found["topic resident.v1"]["found"]
+    assert found["topic birth.v1"]["judgement"] == "wrong"
+    assert "1 partitions" in found["topic birth.v1"]["found"]
