@@ -89,6 +89,7 @@ class Wiring:
         self._audit = KafkaAudit(self._here, config.node.id)
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
         self._requests = Requests(self._folder("requests"))
+        self._revivals: dict[str, str] = {}
         parent = config.parent
         self._holdings = Holdings(
             self._here, self._grants, config.node.id, parent.id if parent else None
@@ -293,7 +294,16 @@ class Wiring:
             assert isinstance(settings, SourceSettings)
             found = self._known.contracts.get(settings.contract)
             make = partial(self._capture, settings, found)
-            yield f"capture {settings.contract}", Job(CAPTURE, (settings, found), make)
+            revived = self._revived(settings.contract)
+            yield f"capture {settings.contract}", Job(CAPTURE, (settings, found, revived), make)
+
+    def _revived(self, name: str) -> str:
+        """The newest backfill asked of a capture that had stopped: it is begun anew for it, once."""
+        for hop in self._seen.hops:
+            if hop.hop == "capture" and hop.contract == name and hop.state == "stopped":
+                for request in self._requests.pending(name, "backfill"):
+                    self._revivals[name] = request.id
+        return self._revivals.get(name, "")
 
     def _capture(self, settings: SourceSettings, contract: Contract | None) -> Part:
         assert contract

@@ -76,12 +76,14 @@ class Intake:
         contract = self._contract
         data = data_topic(contract, contract.name)
         topics = [data, dead_topic(data)]
-        counts = await ensure(self._cluster, topics)
-        # Partitions beyond the contract's get no events, but watermarks as all the others.
-        parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
-        await self._only_owner(parts)
-        self._copy = copy = Copy(self._cluster, self._claim, parts)
+        # The source first: one that cannot be read is known also while Kafka is away, and so is what
+        # it keeps for us meanwhile.
         async with self._make_source() as source:
+            counts = await ensure(self._cluster, topics)
+            # Partitions beyond the contract's get no events, but watermarks as all the others.
+            parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
+            await self._only_owner(parts)
+            self._copy = copy = Copy(self._cluster, self._claim, parts)
             try:
                 position, held, newest = await self._resume()
                 self._entry = Entry(self.hop, contract, self._node, copy, await self._waiting())

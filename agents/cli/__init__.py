@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import letters
+    from agents.cli import backfill, letters
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -82,6 +82,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     again.add_argument("contract", metavar="CONTRACT")
     again.add_argument("--wait", type=float, default=60.0, metavar="S", help="seconds (60)")
     again.add_argument("--json", action="store_true", help="for programs")
+    backfill.add(command("backfill", None, "Tell a contract's rows again, all or some, or anew."))
     granted = command("grants", grants, "What this node gives and is given, to whom, for what.")
     granted.add_argument("node_file", type=Path, metavar="NODE.toml")
     granted.add_argument("--json", action="store_true", help="for programs")
@@ -249,8 +250,13 @@ def _print_status(found: dict[str, Any]) -> None:
         print(f"{hop['hop']:8} {path:58} {hop['state']:9} {hop['events']:9} {lag:>6}  {age}")
         if hop["rejected"]:
             print(f"{'':8} {hop['rejected']} dead letters")
+        if "copy_share" in hop["figures"] and hop["figures"]["copy_share"] < 1:
+            figures = hop["figures"]
+            print(f"{'':8} copies: {figures['copy_rows']:.0f} rows, {figures['copy_share']:.0%}")
         if why := hop["error"] or hop["trouble"]:
             print(f"{'':8} {why}")
+        for what in hop["warnings"]:
+            print(f"{'':8} {what}")
 
 
 def resync(args: argparse.Namespace) -> int:

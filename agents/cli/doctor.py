@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from agents.base.config import Kafka, NodeFile
+from agents.base.duplicates import duplicates
 from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
 from agents.base.requests import Requests
@@ -40,6 +41,17 @@ async def examine_node(
     found += [("kafka", each) for each in await _kafka(config.kafka, config, contracts)]
     if config.parent:
         found += [("parent", each) for each in await _reached(config.parent.kafka, "parent")]
+    found += [
+        (
+            "node file",
+            warning(
+                "collected more than once (多头采集)",
+                str(each),
+                "Collect it in one place, or say whose word counts first: see `levelsync check`.",
+            ),
+        )
+        for each in duplicates(config, contracts)
+    ]
     looks = [_source(settings, config, contracts) for settings in config.source]
     for settings, findings in zip(config.source, await asyncio.gather(*looks), strict=True):
         found += [(f"source {settings.contract}", each) for each in findings]
