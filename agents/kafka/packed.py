@@ -6,6 +6,7 @@ and those five, which costs a third of naming every header every time.
 
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 from aiokafka.record.util import calc_crc32c
 
@@ -37,6 +38,19 @@ _VARINTS = tuple(map(varint, range(8192)))
 _KNOWN = len(_VARINTS)
 
 
+class Lengths(Protocol):
+    """The varint of each length."""
+
+    def __getitem__(self, length: int, /) -> bytes: ...
+
+
+class _Any:
+    """That of any length."""
+
+    def __getitem__(self, length: int) -> bytes:
+        return varint(length)
+
+
 class Stamp:
     """The headers of events that are like ``event`` but for id, key, time, sequence and scope.
 
@@ -60,7 +74,9 @@ class Stamp:
     def headers(self, id: bytes, key: bytes, time: bytes, sequence: bytes, scope: bytes) -> bytes:
         """An event's headers as they stand in a record."""
         first, second, third, fourth, fifth, last = self._pieces
-        lengths = _VARINTS
+        lengths: Lengths = _VARINTS
+        if len(id) + len(key) + len(sequence) + len(scope) >= _KNOWN:
+            lengths = _Any()
         return b"".join(
             (
                 first, lengths[len(id)], id, second, lengths[len(key)], key,
