@@ -325,6 +325,7 @@ class Wiring:
             node=node,
             source=partial(settings.source, place),
             requests=self._requests,
+            kind=str(settings.__struct_config__.tag),
             predecessor=settings.took_over_from,
         )
 

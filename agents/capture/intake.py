@@ -43,6 +43,16 @@ class OtherOwner(LevelsyncError):
     )
 
 
+class OtherSource(LevelsyncError):
+    """The topic was filled from another kind of source, whose positions and order this one does not
+    know."""
+
+    hint = (
+        "Set `kind` of the source back; or, where the records come from elsewhere for good, delete the"
+        " topic and its dead letters: what is told then takes the place of all that was told before."
+    )
+
+
 class Intake:
     """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`)."""
 
@@ -55,9 +65,11 @@ class Intake:
         node: str,
         source: Callable[[], Source],
         requests: Requests,
+        kind: str = "",
         predecessor: str = "",
     ) -> None:
         self.hop = hop
+        self._kind = kind
         self._predecessor = predecessor
         self._contract = contract
         self._cluster = cluster
@@ -82,7 +94,7 @@ class Intake:
             counts = await ensure(self._cluster, topics)
             # Partitions beyond the contract's get no events, but watermarks as all the others.
             parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
-            await self._only_owner(parts)
+            await self._only_we(parts)
             self._copy = copy = Copy(self._cluster, self._claim, parts)
             try:
                 position, held, newest = await self._resume()
@@ -95,15 +107,20 @@ class Intake:
             finally:
                 await copy.close()
 
-    async def _only_owner(self, parts: list[Part]) -> None:
-        """Raise OtherOwner when another node publishes this contract here; before anything is written,
-        so that its agent does not notice."""
+    async def _only_we(self, parts: list[Part]) -> None:
+        """Raise OtherOwner when another node publishes this contract here, OtherSource when another kind
+        of source did; before anything is written, so that its agent does not notice."""
         async with Connection(self._cluster) as connection:
             for part, (first, end) in (await connection.ends(parts)).items():
                 mark = (await look_back(connection, part, first, end)).mark
-                node = mark.position.get("node", self._node) if mark else self._node
+                if mark is None:
+                    continue
+                node = mark.position.get("node", self._node)
                 if node not in (self._node, self._predecessor):
                     raise OtherOwner(topic=part[0], owner=node, here=self._node)
+                kind = mark.position.get("kind", self._kind)
+                if kind != self._kind:
+                    raise OtherSource(topic=part[0], before=kind, now=self._kind)
 
     async def _waiting(self) -> set[str] | None:
         """The keys behind whose dead letter later changes wait, None when they follow."""
@@ -257,6 +274,8 @@ class Intake:
             return done
 
         position = {"round": self._round, "at": told.position, "node": self._node}
+        if self._kind:
+            position["kind"] = self._kind
         for part in copy.parts:
             await copy.mark(part, position, told.complete, stands(part))
 

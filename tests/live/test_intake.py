@@ -210,7 +210,9 @@ async def test_a_round_that_not_every_partition_has_does_not_count(kafka: KafkaS
     assert {mark.position["round"] for mark in marks} >= {1, 2, 3}
 
 
-async def test_only_the_owners_node_publishes_a_contract(kafka: KafkaServer) -> None:
+async def test_only_the_owners_node_and_its_kind_of_source_publish_a_contract(
+    kafka: KafkaServer,
+) -> None:
     """Red when ``Intake.run`` does not look who drew the last watermark: tried."""
     contract = msgspec.structs.replace(DIVISION, subject="owned")
     cluster = Cluster(kafka.bootstrap)
@@ -230,8 +232,9 @@ async def test_only_the_owners_node_publishes_a_contract(kafka: KafkaServer) -> 
     assert (owner.events, other.events) == (1, 0)
     assert "owner=37, here=37-civil" in (other.error or "")
     # The owner goes on, and may hand over.
-    assert (await tell(3)).events == 1
-    assert (await tell(4, node="37-civil", predecessor="37")).events == 1
+    assert (await tell(3, kind="mqtt")).events == 1
+    assert "before=mqtt, now=http" in ((await tell(4, kind="http")).error or "")
+    assert (await tell(4, node="37-civil", predecessor="37", kind="mqtt")).events == 1
     assert ids((await read_all(cluster, contract.name))[0]) == ["id-1", "id-3", "id-4"]
 
 
