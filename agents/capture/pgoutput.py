@@ -4,13 +4,13 @@ Follows "Logical Replication Message Formats" of the PostgreSQL manual. LSNs are
 microseconds since 1970 UTC.
 """
 
-import base64
-import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+
+from agents.capture.postgres_types import Convert
 
 #: Microseconds from 1970 to PostgreSQL's epoch, 2000-01-01.
 EPOCH = 946_684_800_000_000
@@ -18,7 +18,38 @@ EPOCH = 946_684_800_000_000
 #: The new row does not tell this column's value, because it is large and did not change.
 UNCHANGED = msgspec.UNSET
 
-Row = list[Any]
+#: A row's fields and their plain values.
+Row = dict[str, Any]
+
+
+class Reading:
+    """What to make of a table's ``columns``, in the order of its rows: the field that each fills, None
+    for a column nobody needs, and how its text becomes a plain value."""
+
+    __slots__ = ("_all", "_conversions", "_places", "columns")
+
+    def __init__(self, columns: Iterable[tuple[str | None, Convert]]) -> None:
+        self.columns = list(columns)
+        named = [(field, at) for at, (field, _) in enumerate(self.columns) if field is not None]
+        self._places = named
+        self._all = [field for field, _ in named] if len(named) == len(self.columns) else None
+        self._conversions = [
+            (field, convert)
+            for field, convert in self.columns
+            if field is not None and convert is not None
+        ]
+
+    def row(self, values: Sequence[Any]) -> Row:
+        """The fields of a row of texts, None, :data:`UNCHANGED` and bytes that are no text."""
+        if self._all is not None:
+            row = dict(zip(self._all, values, strict=True))
+        else:
+            row = {field: values[at] for field, at in self._places}
+        for field, convert in self._conversions:
+            value = row[field]
+            if value.__class__ is str:
+                row[field] = convert(value)
+        return row
 
 
 class Begin(NamedTuple):
@@ -33,12 +64,17 @@ class Commit(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """A table as it is from here on; ``columns`` in the order of its rows."""
+    """A table as it is from here on; ``columns`` in the order of its rows, each with its type's OID and
+    modifier, or with its name. ``identity`` are the columns of its replica identity; None when that is
+    not told. ``partial``: may there be columns that are not told?"""
 
     id: int
+    schema: str
     table: str
     columns: tuple[str, ...]
-    types: tuple[int, ...]
+    types: tuple[tuple[int, int] | str, ...]
+    identity: frozenset[str] | None
+    partial: bool = False
 
 
 class Insert(NamedTuple):
@@ -61,7 +97,10 @@ class Delete(NamedTuple):
 
 
 class Truncate(NamedTuple):
+    """Of tables by number, or by schema and name."""
+
     relations: tuple[int, ...]
+    names: tuple[tuple[str, str], ...] = ()
 
 
 class Message(NamedTuple):
@@ -79,22 +118,22 @@ _U32 = struct.Struct(">I")
 _COLUMN = struct.Struct(">Ii")
 
 
-def decode(data: bytes, relations: dict[int, Relation]) -> Decoded | None:
+def decode(data: bytes, readings: Mapping[int, Reading]) -> Decoded | None:
     """One message; None for kinds that carry nothing for us (types, origins).
 
-    ``relations`` holds the tables told of so far and is kept up to date. Raises ValueError for
-    bytes that are no pgoutput message.
+    ``readings`` says how to read the rows of each table told of so far by a :class:`Relation`. Raises
+    ValueError for bytes that are no pgoutput message.
     """
     kind = data[0:1]
     try:
         if kind == b"I":
             relation = _U32.unpack_from(data, 1)[0]
-            return Insert(relation, _last_row(data, 6, relations[relation]))
+            return Insert(relation, _last_row(data, 6, readings[relation]))
         if kind == b"U":
-            return _update(data, relations)
+            return _update(data, readings)
         if kind == b"D":
             relation = _U32.unpack_from(data, 1)[0]
-            return Delete(relation, _row(data, 6, relations[relation])[0])
+            return Delete(relation, _row(data, 6, readings[relation])[0])
         if kind == b"B":
             lsn, time, xid = _BEGIN.unpack_from(data, 1)
             return Begin(lsn, time + EPOCH, xid)
@@ -102,9 +141,7 @@ def decode(data: bytes, relations: dict[int, Relation]) -> Decoded | None:
             _, lsn, end, _ = _COMMIT.unpack_from(data, 1)
             return Commit(lsn, end)
         if kind == b"R":
-            found = _relation(data)
-            relations[found.id] = found
-            return found
+            return _relation(data)
         if kind == b"T":
             count = _U32.unpack_from(data, 1)[0]
             return Truncate(struct.unpack_from(f">{count}I", data, 6))
@@ -119,50 +156,55 @@ def decode(data: bytes, relations: dict[int, Relation]) -> Decoded | None:
     raise ValueError(f"Expected a pgoutput message, got kind {kind!r}")
 
 
-def _update(data: bytes, relations: dict[int, Relation]) -> Update:
+def _update(data: bytes, readings: Mapping[int, Reading]) -> Update:
     relation = _U32.unpack_from(data, 1)[0]
-    table = relations[relation]
+    reading = readings[relation]
     mark, old, at = data[5:6], None, 6
     if mark in (b"K", b"O"):
-        old, at = _row(data, 6, table)
+        old, at = _row(data, 6, reading)
         at += 1
-    return Update(relation, old, mark == b"O", _last_row(data, at, table))
+    return Update(relation, old, mark == b"O", _last_row(data, at, reading))
 
 
-def _row(data: bytes, at: int, table: Relation) -> tuple[Row, int]:
+def _row(data: bytes, at: int, reading: Reading) -> tuple[Row, int]:
     """The row at ``at``, and where it ends."""
-    count = _U16.unpack_from(data, at)[0]
+    count = _count(data, at, reading)
     at += 2
-    row: Row = []
+    values: list[Any] = []
     for _ in range(count):
         kind = data[at]
         at += 1
         if kind == 0x74:  # t
-            length = _U32.unpack_from(data, at)[0]
-            at += 4
-            raw = data[at : at + length]
-            if len(raw) != length:
-                raise IndexError("the message is cut")
-            at += length
-            row.append(raw.decode())
+            start = at + 4
+            at = start + _U32.unpack_from(data, at)[0]
+            values.append(value_of(data[start:at], None))
         elif kind == 0x6E:  # n
-            row.append(None)
+            values.append(None)
         elif kind == 0x75:  # u
-            row.append(UNCHANGED)
+            values.append(UNCHANGED)
         else:
             raise IndexError(f"column kind {kind}")
-    return _converted(row, table), at
+    if at > len(data):
+        raise IndexError("the message is cut")
+    return reading.row(values), at
 
 
-def _last_row(data: bytes, at: int, table: Relation) -> Row:
+def _count(data: bytes, at: int, reading: Reading) -> int:
+    count = int(_U16.unpack_from(data, at)[0])
+    if count != len(reading.columns):
+        raise IndexError("another number of columns than the table has")
+    return count
+
+
+def _last_row(data: bytes, at: int, reading: Reading) -> Row:
     """The row with which a message ends.
 
     A text never holds a zero byte, and each column begins with ``t`` and its length in four bytes. So
     between two ``t\\0\\0\\0`` stand a length below 256 and its text; where that holds for all of
     them, nothing else can be meant, and it is found in a few steps instead of some for each column.
-    Between two ``t\\0\\0`` it is so for lengths below 65536.
+    Between two ``t\\0\\0`` it is so for lengths below 65536, unless a text is empty.
     """
-    count = _U16.unpack_from(data, at)[0]
+    count = _count(data, at, reading)
     rest = data[at + 2 :]
     found: list[bytes] = []
     # The first piece is what stands before the first column: nothing, in both.
@@ -172,26 +214,20 @@ def _last_row(data: bytes, at: int, table: Relation) -> Row:
             found = [each[1:] for each in pieces[1:] if len(each) == each[0] + 1]
         if len(found) != count and len(pieces := rest.split(b"t\0\0")) == count + 1:
             found = [each[2:] for each in pieces[1:] if len(each) == each[0] * 256 + each[1] + 2]
-    except IndexError:
-        return _row(data, at, table)[0]
-    if not count or len(found) != count or pieces[0]:
-        return _row(data, at, table)[0]
-    row: Row = b"\0".join(found).decode().split("\0")
-    return _converted(row, table)
+        if count and len(found) == count and not pieces[0]:
+            return reading.row(b"\0".join(found).decode().split("\0"))
+    except (IndexError, UnicodeDecodeError):
+        pass
+    return _row(data, at, reading)[0]
 
 
-def _converted(row: Row, table: Relation) -> Row:
-    for index, convert in _conversions(table.types):
-        value = row[index]
-        if value.__class__ is str:
-            row[index] = convert(value)
-    return row
-
-
-@functools.lru_cache(64)
-def _conversions(types: tuple[int, ...]) -> list[tuple[int, Callable[[str], Any]]]:
-    """The columns whose values are not their own text, and what they are made into."""
-    return [(index, CONVERT[type_]) for index, type_ in enumerate(types) if type_ in CONVERT]
+def value_of(raw: bytes, convert: Convert) -> Any:
+    """The plain value of a column's text; ``raw`` itself where that is not UTF-8."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return raw
+    return text if convert is None else convert(text)
 
 
 def _relation(data: bytes) -> Relation:
@@ -200,63 +236,18 @@ def _relation(data: bytes) -> Relation:
     name, at = _text(data, at)
     count = _U16.unpack_from(data, at + 1)[0]
     at += 3
-    columns, types = [], []
+    columns, types, identity = [], [], []
     for _ in range(count):
+        in_identity = data[at] & 1
         column, at = _text(data, at + 1)
-        type_, _ = _COLUMN.unpack_from(data, at)
+        types.append(_COLUMN.unpack_from(data, at))
         at += _COLUMN.size
         columns.append(column)
-        types.append(type_)
-    return Relation(number, f"{namespace}.{name}", tuple(columns), tuple(types))
+        if in_identity:
+            identity.append(column)
+    return Relation(number, namespace, name, tuple(columns), tuple(types), frozenset(identity))
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
     end = data.index(b"\0", at)
     return data[at:end].decode(), end + 1
-
-
-def _array(text: str) -> Any:
-    """A one-dimensional array of text as a list; anything else stays text."""
-    if not text.startswith("{") or text.startswith("{{"):
-        return text
-    items: list[str | None] = []
-    item, quoted, at = "", False, 1
-    in_quotes = False
-    while at < len(text):
-        character = text[at]
-        if in_quotes:
-            if character == "\\":
-                at += 1
-                item += text[at]
-            elif character == '"':
-                in_quotes = False
-            else:
-                item += character
-        elif character == '"':
-            in_quotes = quoted = True
-        elif character in ",}":
-            if item or quoted:
-                items.append(None if item == "NULL" and not quoted else item)
-            item, quoted = "", False
-        else:
-            item += character
-        at += 1
-    return items
-
-
-#: What is not its own text, by type OID (``pg_type.dat``). The session speaks ISO dates and UTC.
-CONVERT: dict[int, Callable[[str], Any]] = {
-    16: "t".__eq__,  # bool
-    17: lambda text: base64.b64encode(bytes.fromhex(text[2:])).decode(),  # bytea
-    114: msgspec.json.decode,  # json
-    3802: msgspec.json.decode,  # jsonb
-    1184: lambda text: text[:-3] + "Z" if text.endswith("+00") else text,  # timestamptz
-    1000: _array,  # bool[]
-    1005: _array,  # int2[]
-    1007: _array,  # int4[]
-    1009: _array,  # text[]
-    1015: _array,  # varchar[]
-    1016: _array,  # int8[]
-    1231: _array,  # numeric[]
-    2951: _array,  # uuid[]
-}

@@ -2,8 +2,8 @@
 
 A source keeps a publication and a slot of its own. It copies the table first, in chunks beside the
 stream (:mod:`agents.capture.postgres_copy`), and confirms to the server only what is safely in Kafka.
-A position is ``{"system", "lsn", "copy"}``; ``(commit LSN, number in the transaction)`` is the same
-on every redelivery and makes both the id and the sequence of a change.
+``(commit LSN, number in the transaction)`` is the same on every redelivery and makes both the id and
+the sequence of a change; see :class:`Position` for how a large transaction is resumed in its middle.
 """
 
 import asyncio
@@ -11,22 +11,27 @@ import contextlib
 import struct
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
 from psycopg import sql
 
 from agents.base.config import Wrong
-from agents.base.errors import SourceMismatch, Unavailable
+from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.base.findings import Finding
-from agents.capture import pgoutput
+from agents.base.status import Hop
+from agents.capture import pgoutput, postgres_family, postgres_name
 from agents.capture.postgres_backfill import Backfills
 from agents.capture.postgres_copy import ROWS, Copied, Copier, Progress
+from agents.capture.postgres_family import Family
 from agents.capture.postgres_key import key_of
+from agents.capture.postgres_layout import Layout, Layouts
+from agents.capture.postgres_plugin import PLUGINS, candidates
 from agents.capture.postgres_publication import see_publication
 from agents.capture.postgres_rights import examine_table
-from agents.capture.postgres_setup import Table, examine, open_failures, speak_plainly
+from agents.capture.postgres_setup import Table, examine, open_failures
 from agents.capture.postgres_slot import (
     Failover,
     Known,
@@ -36,24 +41,25 @@ from agents.capture.postgres_slot import (
     identify,
     look_at_slot,
     make_slot,
-    patiently,
     sequences_of,
-    start_replication,
     tag_of,
 )
+from agents.capture.postgres_stream import HEAD, Stream
+from agents.capture.postgres_types import CHINA, Types
 from agents.capture.postgres_wal import Upkeep, parse_size
 from agents.capture.source import Change, Changes, Place, SourceSettings, Sweep
+from contracts.shape import Shape
 
 #: Changes after which a read ends with the transaction, and at most, whatever the transaction.
 ENOUGH, MOST = 1_000, 4_000
 #: Seconds an idle read waits, and between looks at the server's clock.
 IDLE = 1.0
-#: Seconds between messages to the server; it drops a client that is silent for a minute.
-FEEDBACK = 5.0
+#: Seconds between looks at what partitions the table has.
+WATCH = 2.0
+#: Seconds that a source which must stop waits for what it told to be safe.
+LAST = 10.0
 
 _KEEPALIVE = struct.Struct(">qqb")
-_XLOG = 25  # bytes before a pgoutput message: kind, start, end, time
-_STATUS = struct.Struct(">cqqqqb")
 _WAL_PAGE = 8192
 _PAGE_HEADERS = (24, 40)
 
@@ -62,8 +68,12 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
     """One table, whose changes are read from the database's own log."""
 
     dsn: str
-    #: ``schema.table``
+    #: ``schema.table``; a part with a dot or a blank in it stands in double quotes.
     table: str
+    #: Where the clocks stand by which a ``timestamp`` without time zone was written.
+    timezone: str = CHINA
+    #: By which plugin the server tells of its log; auto: pgoutput, or wal2json where there is none.
+    plugin: Literal["auto", "pgoutput", "wal2json"] = "auto"
     #: Seconds after which a message in the log moves on a stream that nothing else moves; 0 for none.
     heartbeat: float = 10.0
     #: How much of its log the server may hold back for us: people are told at half of it, and alarmed
@@ -82,8 +92,16 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
 
     def validate(self) -> None:
         """See :class:`agents.base.config.SourceTable`."""
-        if self.table.count(".") != 1:
-            raise Wrong("`schema.table`", f"`{self.table}`", "table")
+        try:
+            postgres_name.split(self.table)
+        except ValueError:
+            raise Wrong("`schema.table`", f"`{self.table}`", "table") from None
+        try:
+            ZoneInfo(self.timezone)
+        except (ValueError, OSError):
+            raise Wrong(
+                "a time zone such as `Asia/Shanghai`", f"`{self.timezone}`", "timezone"
+            ) from None
         try:
             psycopg.conninfo.conninfo_to_dict(self.dsn)
         except psycopg.ProgrammingError:
@@ -107,6 +125,9 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
             columns={field: field for field in contract.field_names} | self.columns,
             key=contract.key,
             name=place.name,
+            shapes={field: contract.shape_of(field) for field in contract.field_names},
+            timezone=self.timezone,
+            plugin=self.plugin,
             place=place,
             heartbeat=self.heartbeat,
             wal_budget=parse_size(self.wal_budget),
@@ -123,20 +144,30 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
 
 class Position(msgspec.Struct):
     """Everything up to ``lsn`` was told, and of the copy what ``copy`` says; ``era`` counts the histories
-    that were lost before (:mod:`agents.capture.postgres_slot`)."""
+    that were lost before (:mod:`agents.capture.postgres_slot`).
+
+    ``within`` is ``(commit LSN, number)`` once the stream is in the middle of a transaction: of that
+    transaction the first so many changes were told too. The server tells it again from its start, since
+    what is confirmed is ``lsn``, and what was told is left out. ``table`` is the table's own OID, and
+    ``parts`` those of its partitions.
+    """
 
     system: str
     lsn: int
     copy: Progress
     era: int = 0
     timeline: int = 0
+    within: tuple[int, int] | None = None
+    table: int = 0
+    parts: tuple[int, ...] = ()
 
 
 class PostgresSource:
     """A :class:`agents.capture.source.Source` over one table.
 
     ``columns`` maps contract fields to columns; ``key`` is the contract field that identifies a
-    row; ``name`` becomes the publication and the slot. Not for use after an error.
+    row; ``name`` becomes the publication and the slot; ``shapes`` are those of the contract's fields,
+    and columns that cannot fill them are refused. Not for use after an error.
     """
 
     def __init__(
@@ -147,6 +178,10 @@ class PostgresSource:
         columns: Mapping[str, str],
         key: str,
         name: str,
+        shapes: Mapping[str, Shape] | None = None,
+        timezone: str = CHINA,
+        plugin: str = "auto",
+        hop: Hop | None = None,
         chunk: int = ROWS,
         place: Place | None = None,
         heartbeat: float = 10.0,
@@ -154,28 +189,39 @@ class PostgresSource:
         failover: Failover = "auto",
     ) -> None:
         self._dsn = dsn
-        self._table = Table(table, dict(columns), key, name)
+        self._table = Table(table, dict(columns), key, name, Types(timezone))
         self._chunk = chunk
         self._failover = failover
+        self._hop = hop = place.hop if place else hop
         self._backfills = Backfills(place, self._table)
-        hop = place.hop if place else None
         self._upkeep = Upkeep(hop, name, wal_budget, heartbeat)
-        self._relations: dict[int, pgoutput.Relation] = {}
-        self._picks: dict[int, list[tuple[str, int]]] = {}
+        self._layouts = Layouts(self._table, shapes or {})
+        self._plugins = candidates(plugin)
+        self._readings: dict[int, pgoutput.Reading] = {}
+        #: The layouts whose rows need more than reading.
+        self._odd: dict[int, Layout] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._stream: psycopg.AsyncConnection[Any] | None = None
+        self._stream = Stream(dsn, name)
         self._side: psycopg.AsyncConnection[Any] | None = None
-        self._socket = -1
-        self._flushed = 0
         self._begin: pgoutput.Begin | None = None
         self._number = 0
         self._skip = False
-        self._bound = 0
+        #: The number of the first change of this transaction that was not told yet.
+        self._first = 0
+        #: Does this transaction tell of a copied chunk, which is told whole or not at all?
+        self._chunked = False
+        self._furthest = (0, 0)
+        self._passed = False
+        #: A message that is to come first in the next read.
+        self._kept: bytes | None = None
+        #: Why nothing more may be told, and until when we wait for what was told to be safe.
+        self._halt: SourceMismatch | None = None
+        self._halted = 0.0
+        self._confirmed: Any = None
         #: (LSN to pass, clock time it proves), while we wait for the stream to pass it.
         self._sample: tuple[int, int] | None = None
         self._complete = 0
         self._news = False
-        self._passed = False
 
     async def __aenter__(self) -> "PostgresSource":
         try:
@@ -185,6 +231,8 @@ class PostgresSource:
                 )
                 await self._upkeep.look(self._side)
                 await examine(self._side, self._table)
+                self._family = await postgres_family.look(self._side, self._table)
+                postgres_family.examine(self._family, self._table)
         except BaseException:
             await self.__aexit__()
             raise
@@ -195,112 +243,173 @@ class PostgresSource:
         assert self._side
         known = msgspec.convert(position, Position) if position is not None else None
         with open_failures(self._dsn, self._table):
-            self._stream = await psycopg.AsyncConnection.connect(
-                self._dsn,
-                autocommit=True,
-                connect_timeout=5,
-                replication="database",
-            )
-            await speak_plainly(self._stream)
-            self._flushed = await self._settle(known, held)
+            await self._stream.connect()
+            flushed = await self._settle(known, held)
             at = self._position
+            at.table, at.parts = self._family.root.oid, tuple(sorted(self._family.parts))
             self._tag = tag_of(at.system, at.era)
             self._era = sequences_of(at.era)
+            self._furthest = self._furthest_of(held)
             self._backfills.stands(at.copy)
             if at.copy.done and (wanted := await self._backfills.next(self._side, self._before())):
                 at.copy = wanted
-            row = await (
-                await self._side.execute("SELECT pg_current_wal_flush_lsn() - '0/0'")
-            ).fetchone()
-            assert row
-            self._bound = int(row[0])
             key = await key_of(self._side, self._table)
             self._copier = Copier(self._dsn, self._table, key, at.copy, self._tag, self._chunk)
             await self._copier.open(self._side, held)
-            await self._start()
-        self._socket = self._stream.pgconn.socket
+            await self._stream.start(
+                self._side, at.lsn, flushed, self._plugin.options(), self._plugin.wished
+            )
         self._tasks = [
-            asyncio.create_task(self._keep_alive(), name=f"feedback-{self._table.name}"),
+            asyncio.create_task(self._stream.keep_alive(), name=f"feedback-{self._table.name}"),
             asyncio.create_task(self._look_at_clock(), name=f"clock-{self._table.name}"),
+            asyncio.create_task(self._watch(), name=f"watch-{self._table.name}"),
         ]
 
     async def _settle(self, known: Position | None, held: frozenset[str]) -> int:
         """Find where to go on, and with which slot; the answer is what the slot has confirmed.
 
-        Raises SlotLost where the server's history does not go on from the topic's, unless an operator
-        has asked for a copy anew: then a new era begins with a new slot.
+        Raises SlotLost where the server's history does not go on from the topic's, and SourceMismatch
+        where the table's does not, unless an operator has asked for a copy anew: then a new era begins
+        with a new slot.
         """
-        side, stream, name = self._side, self._stream, self._table.name
+        side, table = self._side, self._table
         assert side
-        assert stream
-        server = await identify(stream, known.timeline if known and known.timeline else None)
-        slot = await look_at_slot(side, name)
+        server = await identify(
+            self._stream.connection, known.timeline if known and known.timeline else None
+        )
+        slot = await look_at_slot(side, table.name)
         furthest, last = furthest_of(held, server.system, known.era if known else 0)
         reached = Known(known.system, known.timeline, known.lsn, furthest) if known else None
-        lost = disagreement(
-            slot, server, reached, self._table, plugin="pgoutput", database=side.info.dbname
+        plugin = self._plugins[0]
+        if slot and slot.plugin in self._plugins:
+            plugin = slot.plugin
+        lost: SlotLost | SourceMismatch | None = disagreement(
+            slot, server, reached, table, plugin=plugin, database=side.info.dbname
         )
+        if known and not lost:
+            lost = self._gone(self._family, known)
         anew = self._backfills.anew(known.copy if known else None) if known or lost else None
         if lost and (anew is None or (slot and slot.database != side.info.dbname)):
             raise lost
-        await see_publication(side, self._table)
+        if slot and anew:
+            await drop_slot(side, table.name)
+            slot = None
+        if slot:
+            lsn = slot.confirmed
+            if plugin == "pgoutput":
+                await see_publication(side, table)
+        else:
+            lsn, plugin = await self._new_slot(side)
+        self._plugin = PLUGINS[plugin](table, self._readings)
+        await self._learn_table(side)
         if anew:
-            if slot:
-                await drop_slot(side, name)
-            lsn = await make_slot(side, name, "pgoutput", self._failover)
             era = last + 1
             before = f"{sequences_of(era)}{lsn:016X}{0:08X}"
             copy = Progress(run=f"{anew.id}.{lsn:X}", request=anew.id, before=before)
             self._position = Position(server.system, lsn, copy, era, server.timeline)
             return lsn
-        if slot is None:
-            lsn = await make_slot(side, name, "pgoutput", self._failover)
-        else:
-            lsn = slot.confirmed
         self._position = known or Position(server.system, lsn, Progress(run=f"{lsn:X}"))
         self._position.timeline = server.timeline
         return lsn
 
-    async def _start(self) -> None:
-        assert self._stream
-        assert self._side
-        options = sql.SQL("proto_version '1', publication_names {}, messages 'true'").format(
-            sql.Literal(self._table.name)
+    async def _new_slot(self, side: psycopg.AsyncConnection[Any]) -> tuple[int, str]:
+        """Make it, by the first of the plugins that the server has; the publication before it."""
+        said = {}
+        for plugin in self._plugins:
+            try:
+                if plugin == "pgoutput":
+                    await see_publication(side, self._table)
+                return await make_slot(side, self._table.name, plugin, self._failover), plugin
+            except (
+                psycopg.errors.UndefinedFile,
+                psycopg.errors.FeatureNotSupported,
+                psycopg.errors.SyntaxError,
+            ) as error:
+                said[plugin] = error.diag.message_primary or str(error)
+        raise SourceMismatch(
+            f"Expected a server with the plugin {' or '.join(self._plugins)}",
+            table=self._table.name_,
+            said=said,
+            do="install wal2json on the server; mppdb_decoding, openGauss's own, is not known here",
         )
-        query = start_replication(self._table.name, self._position.lsn, options)
-        stream = self._stream
-        await patiently(self._side, self._table.name, lambda: stream.execute(query))
+
+    async def _learn_table(self, side: psycopg.AsyncConnection[Any]) -> None:
+        """Raises SourceMismatch when the table can never be told of rightly."""
+        generated = self._plugin.generated or side.info.server_version >= 180_000
+        await self._layouts.learn(side, generated=generated)
+        if self._family.root.kind == "p" and self._plugin.name != "pgoutput":
+            raise SourceMismatch(
+                f"Expected pgoutput for a table in partitions, found {self._plugin.name}, which"
+                " does not know them for parts of a table",
+                table=self._table.name_,
+                do="take each partition as a source of its own, or a server with pgoutput",
+            )
+
+    def _gone(self, family: Family, known: Position) -> SourceMismatch | None:
+        """Why it is not the table any more that ``known`` was about, or lacks partitions of it."""
+        if not family.members or (known.table and known.table != family.root.oid):
+            return SourceMismatch(
+                "The table was dropped, and the log does not say which rows went with it",
+                table=self._table.name_,
+                do="levelsync backfill NODE.toml CONTRACT --anew, once the table is there again",
+            )
+        return postgres_family.lost(family, known.parts, self._table)
+
+    def _furthest_of(self, held: frozenset[str]) -> tuple[int, int]:
+        """Commit LSN and number of the last change that the topic holds already."""
+        furthest = (0, 0)
+        for name in held:
+            tag, lsn, number, *_ = [*name.split(".", 3), "", ""]
+            if tag == self._tag and lsn != "copy":
+                with contextlib.suppress(ValueError):
+                    furthest = max(furthest, (int(lsn, 16), int(number)))
+        return furthest
+
+    def _has_passed(self) -> bool:
+        """Was everything told again that the topic held?"""
+        lsn, number = self._furthest
+        position = self._position
+        if not self._copier.passed:
+            return False
+        if position.within and position.within[0] == lsn:
+            return position.within[1] > number
+        return position.lsn > lsn
 
     async def read(self) -> Changes:
         """See :class:`agents.capture.source.Source`."""
-        changes: list[Change] = []
+        changes: list[Change | Sweep] = []
         deadline = time.monotonic() + IDLE
         if swept := self._sweep():
             return swept
         try:
             await self._look_at_copy()
-            while True:
+            while self._halt is None:
                 await self._drain(changes)
                 left = deadline - time.monotonic()
                 if changes or self._news or left <= 0:
                     break
-                await self._wait_readable(left)
+                if self._halt is None:
+                    await self._stream.wait(left)
         except psycopg.Error as error:
             raise Unavailable(
                 "PostgreSQL ended the stream", table=self._table.name_, said=str(error).strip()
             ) from error
         self._news = False
+        if self._begin and not self._skip and (number := max(self._number, self._first)):
+            self._position.within = (self._begin.commit_lsn, number)
+        if self._halt is not None and not changes:
+            await self._stop()
         return self._told(changes)
 
-    def _told(self, changes: list[Change] | list[Sweep]) -> Changes:
+    def _told(self, changes: list[Change | Sweep]) -> Changes:
         progress = self._copier.progress
-        self._passed = self._position.lsn >= self._bound and self._copier.passed
+        self._passed = self._has_passed()
         return Changes(
             changes=changes,
             position=msgspec.to_builtins(self._position),
             complete=self._complete if progress.done or not progress.behind else 0,
             passed=self._passed,
-            settled=self._begin is None,
+            settled=not self._chunked,
         )
 
     def _before(self) -> str:
@@ -333,93 +442,141 @@ class PostgresSource:
                 await copier.start(wanted)
                 self._position.copy = wanted
 
-    async def _wait_readable(self, seconds: float) -> None:
-        # Watched only while we wait: under back-pressure a readable socket would keep the loop busy.
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(self._socket, readable.set)
-        try:
-            async with asyncio.timeout(seconds):
-                await readable.wait()
-        except TimeoutError:
-            pass
-        finally:
-            loop.remove_reader(self._socket)
+    async def _stop(self) -> None:
+        """Raise why nothing more can be told, once what was told is under a watermark: then whoever
+        mends the cause goes on from there, and no older row comes again under what he mended."""
+        assert self._halt
+        now = time.monotonic()
+        self._halted = self._halted or now + LAST
+        safe = self._confirmed == msgspec.to_builtins(self._position)
+        if self._chunked or safe or now > self._halted:
+            raise self._halt
+        await asyncio.sleep(0.1)
 
-    async def _drain(self, changes: list[Change]) -> None:
-        """Take what libpq holds; it may hold rows for which the socket will not wake us."""
-        assert self._stream
-        pgconn = self._stream.pgconn
-        pgconn.consume_input()
+    async def _drain(self, changes: list[Change | Sweep]) -> None:
+        """Take what is in hand, but no more than is good for a read."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await self._enter(kept, changes)
+        stream = self._stream
+        stream.fill()
         while len(changes) < (ENOUGH if self._begin is None else MOST):
-            size, data = pgconn.get_copy_data(1)
-            if size == 0:
+            if self._kept or self._halt or (changes and type(changes[-1]) is Sweep):
                 break
-            if size < 0:
-                pgconn.get_result()
-                raise psycopg.OperationalError("the server closed the stream")
+            data = stream.take()
+            if data is None:
+                break
             kind = data[0]
             if kind == 0x77:  # w
-                await self._enter(bytes(data[_XLOG:]), changes)
+                await self._enter(bytes(data[HEAD:]), changes)
             elif kind == 0x6B:  # k
                 end, _, reply = _KEEPALIVE.unpack_from(data, 1)
                 if self._begin is None and end > self._position.lsn:
                     self._position.lsn = end
                 if reply:
-                    self._send_status()
+                    stream.say()
         self._check_sample()
 
-    async def _enter(self, data: bytes, changes: list[Change]) -> None:
-        message = pgoutput.decode(data, self._relations)
+    async def _enter(self, data: bytes, changes: list[Change | Sweep]) -> None:
+        try:
+            message = self._plugin.decode(data)
+        except ValueError as error:
+            raise SourceMismatch(
+                f"The plugin {self._plugin.name} says what we cannot read: {error}",
+                table=self._table.name_,
+                do="keep the server's log (the slot does), and report this",
+            ) from error
         if isinstance(message, pgoutput.Begin):
-            self._begin, self._number = message, 0
+            self._begin, self._number, self._chunked = message, 0, False
             # The server skips what was confirmed, and we what was told, whichever is further.
             self._skip = message.commit_lsn < self._position.lsn
+            within = self._position.within
+            here = within is not None and within[0] == message.commit_lsn
+            self._first = within[1] if within and here else 0
         elif isinstance(message, pgoutput.Commit):
-            self._begin = None
+            self._begin, self._chunked = None, False
             self._position.lsn = max(self._position.lsn, message.end_lsn)
             self._position.copy = self._copier.progress
+            if self._position.within and self._position.within[0] <= message.commit_lsn:
+                self._position.within = None
         elif isinstance(message, pgoutput.Relation):
-            self._relation(message)
+            await self._relation(message)
+            if self._plugin.again:
+                await self._enter(data, changes)
         elif self._skip or message is None:
             return
         elif isinstance(message, pgoutput.Insert):
-            row = self._fields(message.relation, message.new)
-            await self._put(changes, row)
+            if self._odd and not self._fit(message, message.new):
+                self._kept = data
+                return
+            await self._put(changes, message.new)
         elif isinstance(message, pgoutput.Update):
+            if self._odd and not self._fit(message, message.new, message.old):
+                self._kept = data
+                return
             await self._update(changes, message)
         elif isinstance(message, pgoutput.Delete):
-            key = self._fields(message.relation, message.old)[self._table.key]
-            self._tell(changes, str(key), None)
+            if self._odd and not self._fit(message, message.old):
+                self._kept = data
+                return
+            self._tell(changes, str(message.old[self._table.key]), None)
         elif isinstance(message, pgoutput.Truncate):
-            raise SourceMismatch(
-                "The table was truncated, and the stream does not say which rows went",
-                table=self._table.name_,
-                do="`levelsync backfill NODE.toml CONTRACT --anew` copies it again",
-            )
+            if changes:
+                self._kept = data  # a sweep comes alone, after all that was before it
+            else:
+                await self._truncate(changes, message)
         elif isinstance(message, pgoutput.Message) and self._begin:
             for copied in await self._copier.arrived(message):
+                self._chunked = True
                 self._tell(changes, copied.key, copied.fields, copied)
 
-    async def _update(self, changes: list[Change], message: pgoutput.Update) -> None:
-        old = self._fields(message.relation, message.old) if message.old else {}
-        new = self._fields(message.relation, message.new)
-        if message.whole:
+    def _fit(
+        self,
+        message: pgoutput.Insert | pgoutput.Update | pgoutput.Delete,
+        *rows: pgoutput.Row | None,
+    ) -> bool:
+        """Fill the twins of a row; False, and we halt, when its layout is not one to tell."""
+        layout = self._odd.get(message.relation)
+        if layout is None:
+            return True
+        fault = layout.fault
+        if not isinstance(message, pgoutput.Insert):
+            fault = fault or layout.blind
+        if fault is not None and self._number >= self._first:
+            self._halt = fault
+            return False
+        for row in rows:
+            if row is not None:
+                for field in layout.stale:
+                    row[field] = pgoutput.UNCHANGED
+                for field, other in layout.twins:
+                    row[field] = row[other]
+        return True
+
+    async def _update(
+        self, changes: list[Change | Sweep], message: pgoutput.Update
+    ) -> None:
+        old, new = message.old, message.new
+        if message.whole and old is not None:
             for field, value in new.items():
                 if value is pgoutput.UNCHANGED:
                     new[field] = old[field]
         key = self._table.key
-        if old and old[key] != new[key]:
+        if old is not None and new[key] is pgoutput.UNCHANGED:
+            new[key] = old[key]
+        if old is not None and old[key] != new[key]:
             self._tell(changes, str(old[key]), None)
         await self._put(changes, new)
 
-    async def _put(self, changes: list[Change], fields: dict[str, Any]) -> None:
+    async def _put(
+        self, changes: list[Change | Sweep], fields: dict[str, Any]
+    ) -> None:
         """Tell of a row. Large columns that did not change are read from the table now: newer
         values are in order, since the change that made them follows, and a row that is gone needs
         no telling, since its deletion follows."""
         missing = [field for field, value in fields.items() if value is pgoutput.UNCHANGED]
         key = str(fields[self._table.key])
-        if missing:
+        if missing and self._number >= self._first:
             assert self._side
             query = self._table.select(missing, sql.SQL("WHERE {0} = %s"))
             cursor = await self._side.execute(query, (key,))
@@ -432,7 +589,7 @@ class PostgresSource:
 
     def _tell(
         self,
-        changes: list[Change],
+        changes: list[Change | Sweep],
         key: str,
         fields: dict[str, Any] | None,
         copied: Copied | None = None,
@@ -443,29 +600,75 @@ class PostgresSource:
         self._number += 1
         if copied is None:
             self._copier.touched(key, xid)
+            if number < self._first:
+                return
             name = f"{self._tag}.{lsn:X}.{number}"
         else:
             moment, name = copied.time, copied.id
         sequence = f"{self._era}{lsn:016X}{number:08X}"
         changes.append(Change(name, sequence, moment, key, fields, copied is not None))
 
-    def _relation(self, relation: pgoutput.Relation) -> None:
-        """A table is told of, perhaps changed: find the contract's columns before the next row."""
-        places = {column: index for index, column in enumerate(relation.columns)}
-        missing = [column for column in self._table.columns.values() if column not in places]
-        if missing:
-            raise SourceMismatch(
-                "The table no longer has the columns the contract needs",
+    async def _truncate(
+        self, changes: list[Change | Sweep], message: pgoutput.Truncate
+    ) -> None:
+        """Everything went, or the rows of some partitions, which nobody can name."""
+        assert self._side
+        assert self._begin
+        lsn, moment, _ = self._begin
+        family = await postgres_family.look(self._side, self._table)
+        gone = set(message.relations)
+        if family.parts and not (family.root.oid in gone or gone >= family.parts.keys()):
+            told = sorted(one.name for oid, one in family.parts.items() if oid in gone)
+            self._halt = SourceMismatch(
+                "A partition was truncated alone, and the log does not say which rows went with it",
                 table=self._table.name_,
-                missing=missing,
-                do=f"ALTER TABLE {self._table.name_} ADD COLUMN …, or name another under `columns`",
+                partitions=told or sorted(gone),
+                do="levelsync backfill NODE.toml CONTRACT --anew, which copies what is there and"
+                " deletes what is not",
             )
-        self._picks[relation.id] = [
-            (field, places[column]) for field, column in self._table.columns.items()
-        ]
+            return
+        number = self._number
+        self._number += 1
+        if number >= self._first:
+            sequence = f"{self._era}{lsn:016X}{number:08X}"
+            changes.append(Sweep(f"{self._tag}.{lsn:X}.{number}", sequence, moment, sequence))
 
-    def _fields(self, relation: int, row: pgoutput.Row) -> dict[str, Any]:
-        return {field: row[place] for field, place in self._picks[relation]}
+    async def _relation(self, relation: pgoutput.Relation) -> None:
+        """A table is told of, perhaps changed: how to read it, before its next row."""
+        assert self._side
+        layout = await self._layouts.of(self._side, relation)
+        self._readings[relation.id] = layout.reading
+        self._odd.pop(relation.id, None)
+        if not layout.plain:
+            self._odd[relation.id] = layout
+
+    async def _watch(self) -> None:
+        """What the log never tells of: partitions that come and go with rows in them."""
+        assert self._side
+        try:
+            while True:
+                await asyncio.sleep(WATCH)
+                family = await postgres_family.look(self._side, self._table)
+                if gone := self._gone(family, self._position):
+                    raise gone
+                postgres_family.examine(family, self._table)
+                self._joined(family)
+        except SourceMismatch as error:
+            self._halt = self._halt or error
+        except psycopg.Error:
+            pass  # the stream ends too, and says so
+
+    def _joined(self, family: Family) -> None:
+        parts = family.parts
+        for oid in parts.keys() - set(self._position.parts):
+            one = parts[oid]
+            if one.joined and self._hop:
+                self._hop.warnings[f"partition {one.name}"] = (
+                    f"the partition {one.name} was attached: rows it held before that are not in the"
+                    " log; levelsync backfill NODE.toml CONTRACT --where"
+                    f' "tableoid = {oid}"'
+                )
+        self._position.parts = tuple(sorted(parts))
 
     def _check_sample(self) -> None:
         if self._sample and self._begin is None and self._position.lsn >= self._sample[0]:
@@ -489,33 +692,16 @@ class PostgresSource:
                     if flush % _WAL_PAGE == 0 and insert - flush in _PAGE_HEADERS:
                         insert = flush  # nothing but a page's header lies between
                     self._sample = (insert, now)
-                self._send_status(reply=True)
+                self._stream.say(reply=True)
                 await self._upkeep.turn(self._side, self._position.lsn)
                 await asyncio.sleep(IDLE)
 
-    async def _keep_alive(self) -> None:
-        """Also while nobody reads: a silent client is dropped unseen."""
-        with contextlib.suppress(psycopg.Error):
-            while True:
-                await asyncio.sleep(FEEDBACK)
-                self._send_status()
-
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""
-        self._flushed = max(self._flushed, int(position["lsn"]))
+        self._confirmed = position
         if (copy := position["copy"]).get("done"):
             self._backfills.stands(msgspec.convert(copy, Progress))
-        with contextlib.suppress(psycopg.Error):  # the next read says so
-            self._send_status()
-
-    def _send_status(self, *, reply: bool = False) -> None:
-        """Standby status update. Written = flushed, so that the server keeps telling where it is."""
-        if self._stream is None or self._stream.closed:
-            return
-        lsn, now = self._flushed, int(time.time() * 1e6) - pgoutput.EPOCH
-        pgconn = self._stream.pgconn
-        pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, reply))
-        pgconn.flush()
+        self._stream.confirm(int(position["lsn"]))
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
@@ -523,6 +709,6 @@ class PostgresSource:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if hasattr(self, "_copier"):
             await self._copier.close()
-        for connection in (self._stream, self._side):
-            if connection is not None:
-                await connection.close()
+        await self._stream.close()
+        if self._side is not None:
+            await self._side.close()

@@ -14,7 +14,8 @@ import psycopg
 from psycopg import sql
 
 from agents.base.errors import SourceMismatch, Unavailable
-from agents.capture import pgoutput
+from agents.capture.pgoutput import value_of
+from agents.capture.postgres_types import LOOK_UP, PLAINLY, Types
 from contracts.draft.sample import MOST_COLUMNS, ROWS, Column, Sample
 from contracts.shape import (
     Array,
@@ -45,7 +46,7 @@ def describe(dsn: str, table: str) -> Sample:
     with _failures(dsn, table), psycopg.connect(dsn, connect_timeout=5) as connection:
         connection.read_only = True
         connection.execute(f"SET LOCAL statement_timeout = '{PATIENCE}s'".encode())
-        for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
+        for setting in PLAINLY:
             connection.execute(f"SET LOCAL {setting}".encode())
         return _read(connection, schema, name)
 
@@ -208,13 +209,14 @@ def _values(
     """Rows as the stream would tell them; False when there are more."""
     rows: list[list[Any]] = []
     size = 0
+    types = Types()
     connection.execute(
         sql.SQL("DECLARE levelsync_describe NO SCROLL CURSOR FOR SELECT {} FROM {}").format(
             sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(schema, table)
         )
     )
     while True:
-        batch = _batch(connection.execute("FETCH 100 FROM levelsync_describe"), len(names))
+        batch = _batch(connection, types)
         rows += batch
         size += sum(len(str(value)) for row in batch for value in row)
         if not batch:
@@ -223,16 +225,19 @@ def _values(
             return rows[:ROWS], False
 
 
-def _batch(cursor: psycopg.Cursor[Any], columns: int) -> list[list[Any]]:
-    result = cursor.pgresult
+def _batch(connection: Connection, types: Types) -> list[list[Any]]:
+    result = connection.execute("FETCH 100 FROM levelsync_describe").pgresult
     assert result is not None
-    converters = [pgoutput.CONVERT.get(result.ftype(at), str) for at in range(columns)]
+    oids = [result.ftype(at) for at in range(result.nfields)]
+    if unknown := types.unknown(oids):
+        types.take(connection.execute(LOOK_UP, (unknown,)).fetchall())
+    converters = [types[oid].convert for oid in oids]
     rows = []
     for number in range(result.ntuples):
-        raw = [result.get_value(number, at) for at in range(columns)]
+        raw = [result.get_value(number, at) for at in range(len(oids))]
         rows.append(
             [
-                None if value is None else convert(value.decode())
+                None if value is None else value_of(value, convert)
                 for value, convert in zip(raw, converters, strict=True)
             ]
         )
@@ -276,10 +281,7 @@ def _shape(row: _Row) -> tuple[Shape | None, list[str]]:
         return Integer(ge=-limit, le=limit - 1), []
     if oid in _TEXTS:
         length = row.limit - 4 if row.limit > 4 and oid != 25 else None
-        asked = []
-        if oid == 1042 and (length or 1) > 1:
-            asked.append("character(n) is filled up with blanks: take varchar(n), or expect them")
-        return String(max_length=length), asked
+        return String(max_length=length), []
     if oid == 1700:
         return _numeric(row)
     if oid in (700, 701):
@@ -290,10 +292,12 @@ def _shape(row: _Row) -> tuple[Shape | None, list[str]]:
         return Date(), []
     if oid == 1184:
         return DateTime(), []
-    if oid in (1114, 1083):
-        return String(min_length=1, max_length=40), [
-            f"{row.type} has no offset from UTC, so it is text: make it timestamptz"
+    if oid == 1114:
+        return DateTime(), [
+            "without an offset: taken as China Standard Time unless the source says `timezone`"
         ]
+    if oid == 1083:
+        return String(min_length=1, max_length=40), ["a time of day alone comes as text: right?"]
     if oid == 2950:
         return String(pattern="^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", max_length=36), []
     if oid in (114, 3802):
@@ -302,7 +306,7 @@ def _shape(row: _Row) -> tuple[Shape | None, list[str]]:
         return String(pattern="^[A-Za-z0-9+/=]*$"), [
             "bytes come as base64: should a record hold a file at all?"
         ]
-    if oid in pgoutput.CONVERT and row.item in _ITEMS:
+    if row.item in _ITEMS:
         return _array(row)
     return String(max_length=1000), [f"{row.type} comes as PostgreSQL writes it, as text: right?"]
 
@@ -324,8 +328,9 @@ def _array(row: _Row) -> tuple[Shape | None, list[str]]:
         inside = Integer(ge=-limit, le=limit - 1, nullable=True)
     elif row.item == 1700:
         inside = Decimal(digits=38, places=18, nullable=True)
-    said = [f"what PostgreSQL writes for {row.type}: t and f"] if row.item == 16 else []
-    return Array(items=inside), said
+    elif row.item == 16:
+        inside = Boolean(nullable=True)
+    return Array(items=inside), []
 
 
 # ---- checks ----------------------------------------------------------------------------------

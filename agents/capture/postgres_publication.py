@@ -8,18 +8,19 @@ from psycopg import sql
 from agents.base.errors import SourceMismatch
 from agents.capture.postgres_setup import Connection, Table
 
-#: From this server version on a partitioned table is published as one.
-ROOT = 130_000
+#: From this server version on stored generated columns can be published.
+GENERATED = 180_000
 
 
 def statement(table: Table, version: int) -> sql.Composed:
-    """The SQL that makes it, for a server of ``version``."""
-    root = ", publish_via_partition_root = true" if version >= ROOT else ""
+    """The SQL that makes it, for a server of ``version``. Partitions are told of one by one: published
+    as the table's own, one that is truncated alone would not be told of at all."""
+    generated = ", publish_generated_columns = stored" if version >= GENERATED else ""
     return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}{})").format(
         sql.Identifier(table.name),
         table.identifier,
         sql.Literal("insert, update, delete, truncate"),
-        sql.SQL(root),
+        sql.SQL(generated),
     )
 
 
@@ -52,8 +53,14 @@ async def faults(side: Connection, table: Table) -> list[str] | None:
         table.identifier.as_string(),
     )
     assert own
-    if own[1] == "p" and not row[1].get("pubviaroot") and side.info.server_version >= ROOT:
-        found.append("it tells of the partitions: expected publish_via_partition_root = true")
+    if own[1] == "p":
+        if row[1].get("pubviaroot"):
+            found.append(
+                "it tells changes of partitions as the table's own, and nothing of one that is"
+                " truncated alone: expected publish_via_partition_root = false"
+            )
+        elif others := sorted(set(tables) - set(await _partitions(side, table))):
+            found.append(f"it is also for {', '.join(others)}, expected {own[0]}")
     elif set(tables) != {own[0]}:
         found.append(f"it is for {', '.join(sorted(tables)) or 'no table'}, expected {own[0]}")
     for told in tables.values():
@@ -64,6 +71,15 @@ async def faults(side: Connection, table: Table) -> list[str] | None:
         if missing:
             found.append(f"it leaves out columns: {', '.join(missing)}")
     return found
+
+
+async def _partitions(side: Connection, table: Table) -> list[str]:
+    cursor = await side.execute(
+        "SELECT format('%%I.%%I', nspname, relname) FROM pg_partition_tree(%s::regclass) part"
+        " JOIN pg_class ON pg_class.oid = part.relid JOIN pg_namespace n ON n.oid = relnamespace",
+        (table.identifier.as_string(),),
+    )
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def see_publication(side: Connection, table: Table) -> None:

@@ -9,23 +9,31 @@ import psycopg
 from psycopg import sql
 
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
-from agents.capture import pgoutput
+from agents.capture import postgres_name
+from agents.capture.pgoutput import value_of
+from agents.capture.postgres_types import PLAINLY, Types
 
 Connection = psycopg.AsyncConnection[Any]
 
 
 class Table(msgspec.Struct, frozen=True):
     """``name_`` is ``schema.table``; ``columns`` maps contract fields to columns; ``name`` is that of
-    the publication and the slot."""
+    the publication and the slot; ``types`` are the database's."""
 
     name_: str
     columns: dict[str, str]
     key: str
     name: str
+    types: Types = msgspec.field(default_factory=Types)
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """Schema and table."""
+        return postgres_name.split(self.name_)
 
     @property
     def identifier(self) -> sql.Identifier:
-        return sql.Identifier(*self.name_.split("."))
+        return sql.Identifier(*self.parts)
 
     def select(self, fields: Sequence[str], rest: sql.SQL) -> sql.Composed:
         """``SELECT`` the columns of ``fields``; ``{0}`` in ``rest`` is the key column."""
@@ -34,18 +42,16 @@ class Table(msgspec.Struct, frozen=True):
         return sql.SQL("SELECT {} FROM {} ").format(columns, self.identifier) + rest.format(key)
 
     def rows(self, cursor: psycopg.AsyncCursor[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
-        """The cursor's rows as the stream would tell them: from the same text, by the same table."""
+        """The cursor's rows as the stream would tell them: from the same text, by the same types."""
         result = cursor.pgresult
         assert result is not None
-        converters = [pgoutput.CONVERT.get(result.ftype(at)) for at in range(len(fields))]
+        converters = [self.types[result.ftype(at)].convert for at in range(len(fields))]
         rows = []
         for number in range(result.ntuples):
             row = {}
             for at, field in enumerate(fields):
                 raw = result.get_value(number, at)
-                text = None if raw is None else raw.decode()
-                convert = converters[at]
-                row[field] = text if convert is None or text is None else convert(text)
+                row[field] = None if raw is None else value_of(raw, converters[at])
             rows.append(row)
         return rows
 
@@ -81,8 +87,8 @@ def _said(error: psycopg.Error) -> str:
 
 
 async def speak_plainly(connection: Connection) -> None:
-    """Have the session write values as :data:`agents.capture.pgoutput.CONVERT` reads them."""
-    for setting in ("datestyle = 'ISO'", "timezone = 'UTC'", "bytea_output = 'hex'"):
+    """Have the session write values as :class:`agents.capture.postgres_types.Types` reads them."""
+    for setting in PLAINLY:
         await connection.execute(f"SET {setting}".encode())
 
 
@@ -98,7 +104,7 @@ async def examine(side: Connection, table: Table) -> str:
             f"Expected wal_level = logical, got {level}.",
             do="ALTER SYSTEM SET wal_level = 'logical' and restart PostgreSQL",
         )
-    schema, name = table.name_.split(".")
+    schema, name = table.parts
     found = await _rows(
         side,
         """

