@@ -1,5 +1,6 @@
 """Fields or bytes → a checked record, or an error that names path and rule."""
 
+import datetime
 import decimal
 import json
 import math
@@ -13,7 +14,7 @@ import msgspec
 from contracts.compiled import Match, inspections_of, struct_of
 from contracts.expression import Expression, first_broken
 from contracts.model import Contract
-from contracts.quick import quickly
+from contracts.quick import moment_text, quickly
 from contracts.rejected import Rejected, explained
 from contracts.shape import Array, Date, DateTime, Decimal, Field, Map, Object, Shape
 
@@ -58,6 +59,13 @@ class Checker:
         self._rules = _Rules(contract) if contract.rules else None
         self._identity = attrgetter(contract.key, contract.scope)
         self._lenient = _leniency(contract.fields)
+        self._quick = quickly(
+            (contract.key, contract.scope),
+            [(name, search) for name, search, _ in self._patterns],
+            self._inspections,
+            [rule.when for rule in contract.rules],
+            {name: _as_json(contract.shape_of(name)) for name in contract.field_names},
+        )
 
     def check(self, fields: Mapping[str, Any]) -> Checked:
         """Check plain fields on their way in. Raises :class:`Rejected` for the first broken rule.
@@ -70,8 +78,7 @@ class Checker:
             value = _ENCODER.encode(record)
         except _DECODING as error:
             raise explained(error) from None
-        self._inspect(record)
-        return Checked(*self._identity(record), value)
+        return Checked(*self._examined(record), value)
 
     def accept(self, value: bytes) -> Checked:
         """Check a record's JSON on its way in; the answer is in the canonical form.
@@ -79,8 +86,7 @@ class Checker:
         Raises :class:`Rejected`.
         """
         record, canonical = _decoded(self._writer, value)
-        self._inspect(record)
-        return Checked(*self._identity(record), canonical)
+        return Checked(*self._examined(record), canonical)
 
     def decode(self, value: bytes) -> msgspec.Struct:
         """Check an event's value on its way out; the answer has the contract's fields as attributes.
@@ -88,8 +94,16 @@ class Checker:
         Raises :class:`Rejected`.
         """
         record, _ = _decoded(self._reader, value)
-        self._inspect(record)
+        self._examined(record)
         return record
+
+    def _examined(self, record: msgspec.Struct) -> tuple[str, str]:
+        """A record's key and scope. Raises Rejected for the first rule it breaks."""
+        if self._quick is not None and (found := self._quick(record)) is not None:
+            return found
+        self._inspect(record)
+        key, scope = self._identity(record)
+        return key, scope
 
     def _inspect(self, record: msgspec.Struct) -> None:
         name = ""
@@ -176,12 +190,8 @@ class _Rules:
         self._expressions = [Expression(rule.when, names) for rule in contract.rules]
         used = dict.fromkeys(name for each in self._expressions for name in each.fields)
         self._fields = [(name, _as_json(contract.shape_of(name))) for name in used]
-        self._quick = quickly([rule.when for rule in contract.rules], dict(self._fields))
 
     def judge(self, record: msgspec.Struct) -> None:
-        # Most records keep all rules, and then it does not matter which is asked first.
-        if self._quick is not None and self._quick(record):
-            return
         values = {}
         for name, as_json in self._fields:
             value = getattr(record, name)
@@ -195,8 +205,10 @@ class _Rules:
 def _as_json(shape: Shape) -> Callable[[Any], Any] | None:
     """How a decoded value looks in JSON; None when it is the same."""
     match shape:
-        case Date() | DateTime():
-            return lambda value: value.isoformat()
+        case Date():
+            return datetime.date.isoformat
+        case DateTime():
+            return moment_text
         case Array() | Map() | Object():
             return msgspec.to_builtins
     return None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 #: All of China keeps one time.
-_CHINA = datetime.timezone(datetime.timedelta(hours=8))
+CHINA = datetime.timezone(datetime.timedelta(hours=8))
 
 
 def birth_of(id_number: str) -> str:
@@ -35,7 +35,7 @@ def day_of(moment: str) -> str:
     none or has no offset."""
     try:
         found = datetime.datetime.fromisoformat(moment)
-        return "" if found.tzinfo is None else found.astimezone(_CHINA).date().isoformat()
+        return "" if found.tzinfo is None else found.astimezone(CHINA).date().isoformat()
     except (ValueError, OverflowError):
         return ""
 

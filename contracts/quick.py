@@ -1,21 +1,25 @@
-"""Rules across fields as Python, where that says the same as CEL and costs a tenth.
+"""What a contract asks of a record as one Python function, made for it: what nearly all records pass.
 
-Understood are comparisons of fields, quoted texts, null and our own functions on fields, joined by
-``&&``, ``||``, ``!``, ``?:`` and brackets; most rules are no more. Where a value is of another kind than
-such a rule expects, the answer is None: CEL must be asked. So it is for every rule with anything else
-in it.
+Whoever does not is looked at closely by :mod:`contracts.check`, which says what is wrong.
+
+Rules across fields become Python where that says the same as CEL and costs a tenth. Understood are
+comparisons of fields, quoted texts, null and our own functions on fields, joined by ``&&``, ``||``,
+``!``, ``?:`` and brackets; most rules are no more. Where a value is of another kind than such a rule
+expects, CEL must be asked, and so for every rule with anything else in it.
 """
 
+import datetime
+import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from contracts.functions import FUNCTIONS
+from contracts.functions import CHINA, FUNCTIONS
 
 #: How a field's value looks in JSON; None when it is the same.
 AsJson = Callable[[Any], Any] | None
-#: Are all rules true of a record? None: CEL must be asked.
-Quick = Callable[[Any], bool | None]
+#: A record's key and scope when nothing speaks against it; None when somebody must look closely.
+Quick = Callable[[Any], tuple[str, str] | None]
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9]+)"""
@@ -27,28 +31,68 @@ _RELATIONS = ("==", "!=", "<=", ">=", "<", ">")
 _WORDS = {"true": "True", "false": "False"}
 
 
-def quickly(rules: Sequence[str], fields: Mapping[str, AsJson]) -> Quick | None:
-    """All ``rules`` over records with ``fields`` as one function; None when one is not understood."""
+def moment_text(moment: datetime.datetime) -> str:
+    """A moment as it looks in JSON."""
+    return moment.isoformat()
+
+
+def quickly(
+    identity: tuple[str, str],
+    patterns: Sequence[tuple[str, Callable[[str], Any]]],
+    inspections: Sequence[tuple[str, Callable[[Any], None]]],
+    rules: Sequence[str],
+    fields: Mapping[str, AsJson],
+) -> Quick | None:
+    """A function that looks at all of a record at once; None when a rule is not understood.
+
+    ``patterns`` and ``inspections`` are by field; the first find nothing in a text that is wrong, the
+    others raise. ``rules`` are over records with ``fields``.
+    """
     try:
         found = [_Translation(rule, fields).whole() for rule in rules]
     except _Other:
         return None
-    used = [name for name in fields if any(name in each.fields for each in found)]
-    lines = ["def quick(record):", "    try:"]
-    given: dict[str, Any] = {"odd": _odd, "text": str}
-    for name in used:
-        lines.append(f"        v_{name} = record.{name}")
-        if (as_json := fields[name]) is not None:
-            given[f"j_{name}"] = as_json
-            lines.append(f"        if v_{name} is not None: v_{name} = j_{name}(v_{name})")
+    given: dict[str, Any] = {"odd": _odd, "text": str, "day_of_moment": _day_of_moment}
+    lines, body = ["def quick(record):", "    try:"], []
+    seen = dict.fromkeys(identity)
+    for number, (name, each_look) in enumerate((*patterns, *inspections)):
+        seen[name] = None
+        given[f"look_{number}"] = each_look
+        body.append((f"if r_{name} is not None", f"look_{number}(r_{name})"))
     for each in found:
+        seen |= dict.fromkeys((*each.fields, *each.moments))
         given |= {f"f_{name}": FUNCTIONS[name] for name in each.functions}
-    lines.append(f"        return {' and '.join(each.code for each in found) or True}")
+    if not all(map(_plain, seen)):
+        return None
+    lines += [f"        r_{name} = record.{name}" for name in seen]
+    for number, (there, look) in enumerate(body):
+        if number < len(patterns):
+            lines.append(f"        {there} and {look} is None: return None")
+        else:
+            lines.append(f"        {there}: {look}")
+    for name in dict.fromkeys(name for each in found for name in each.fields):
+        if (as_json := fields[name]) is None:
+            lines.append(f"        v_{name} = r_{name}")
+        else:
+            given[f"j_{name}"] = as_json
+            lines.append(f"        v_{name} = None if r_{name} is None else j_{name}(r_{name})")
+    lines += [f"        if not {each.code}: return None" for each in found]
+    lines += [f"        return r_{identity[0]}, r_{identity[1]}"]
     lines += ["    except Exception:", "        return None"]
     # Made of our own words alone: names are the contract's fields, texts are written by repr.
-    exec(compile("\n".join(lines), "<rules>", "exec"), given)
+    exec(compile("\n".join(lines), "<contract>", "exec"), given)
     quick: Quick = given["quick"]
     return quick
+
+
+def _plain(name: str) -> bool:
+    """May a name stand in Python as it is?"""
+    return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+
+
+def _day_of_moment(moment: datetime.datetime) -> str:
+    """As ``day_of`` says of the moment's text, without it."""
+    return moment.astimezone(CHINA).date().isoformat()
 
 
 def _odd(left: Any, right: Any, equality: bool) -> bool:
@@ -70,8 +114,11 @@ class _Node(NamedTuple):
 
 
 class _Rule(NamedTuple):
+    """``fields`` are seen as their JSON, ``moments`` as they are."""
+
     code: str
-    fields: set[str]
+    fields: list[str]
+    moments: list[str]
     functions: set[str]
 
 
@@ -91,14 +138,15 @@ class _Translation:
         self._depth = 0
         self._number = 0
         self._known = fields
-        self._fields: set[str] = set()
+        self._fields: list[str] = []
+        self._moments: list[str] = []
         self._functions: set[str] = set()
 
     def whole(self) -> _Rule:
         node = self._choice()
         if self._at < len(self._tokens) or node.kind != "truth":
             raise _Other
-        return _Rule(node.code, self._fields, self._functions)
+        return _Rule(node.code, self._fields, self._moments, self._functions)
 
     def _choice(self) -> _Node:
         self._depth += 1
@@ -196,6 +244,8 @@ class _Translation:
     def _call(self, function: str) -> _Node:
         if function not in FUNCTIONS:
             raise _Other
+        if function == "day_of" and (moment := self._moment()):
+            return _Node("value", f"day_of_moment(r_{moment})")
         self._functions.add(function)
         arguments = []
         while True:
@@ -213,10 +263,23 @@ class _Translation:
                 return _Node("value", f"f_{function}({', '.join(arguments)})")
             self._expect(",")
 
+    def _moment(self) -> str:
+        """The field that stands here alone, if it is a moment; its text need not be made then."""
+        here = self._tokens[self._at : self._at + 2]
+        if (
+            len(here) < 2
+            or here[1] != ("sign", ")")
+            or self._known.get(here[0][1]) is not moment_text
+        ):
+            return ""
+        self._at += 2
+        self._moments.append(here[0][1])
+        return here[0][1]
+
     def _field(self, name: str) -> str:
         if name not in self._known:
             raise _Other
-        self._fields.add(name)
+        self._fields.append(name)
         return f"v_{name}"
 
     def _next(self) -> str:
