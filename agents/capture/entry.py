@@ -1,5 +1,6 @@
 """One change on its way in: checked and put into the owner's topic, or into its dead letters."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from agents.base.status import Hop
 from agents.capture.source import Change, Unreadable
 from agents.kafka.copy import Copy, Done, TooLarge
 from agents.kafka.letters import WAITS, DeadLetter, encoded_raw, put
-from agents.kafka.murmur import partition_of
+from agents.kafka.murmur import partition_of, partitions_of
 from agents.kafka.packed import Stamp, packed_headers
 from agents.kafka.topics import dead
 from agents.kafka.wire import Part
@@ -72,9 +73,27 @@ class Entry:
             return refused
         return None
 
+    def enter_all(self, changes: Sequence[Change]) -> None:
+        """As :meth:`enter` for each of ``changes``, about which nobody asks."""
+        keys = [change.key.encode() for change in changes]
+        places = partitions_of(keys, len(self._parts))
+        waiting, put, parts = self.waiting, self._put, self._parts
+        for change, key, place in zip(changes, keys, places, strict=True):
+            if waiting and change.key in waiting:
+                self.enter(change)
+                continue
+            try:
+                put(change, key, parts[place], None)
+            except Rejected as refused:
+                self._bury(change, refused, None)
+
     def publish(self, change: Change, done: Done | None = None) -> None:
         """Put ``change`` into the topic. Raises Rejected, and it is not in it."""
-        fields, key = change.fields, change.key.encode()
+        key = change.key.encode()
+        self._put(change, key, self._parts[partition_of(key, len(self._parts))], done)
+
+    def _put(self, change: Change, key: bytes, part: Part, done: Done | None) -> None:
+        fields = change.fields
         if fields is None:
             value, headers = None, self._headers(change, "deleted", None, "")
         else:
@@ -94,7 +113,6 @@ class Entry:
                 )
             else:
                 headers = self._headers(change, "copied" if change.copied else "changed", value, "")
-        part = self._parts[partition_of(key, len(self._parts))]
         try:
             self._copy.add_packed(part, key, value, headers, change.time // 1000, done)
         except TooLarge as error:

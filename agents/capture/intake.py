@@ -6,9 +6,9 @@ watermarks, so that a crash loses or repeats a refused change no more than an ac
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from agents.base.errors import LevelsyncError
 from agents.base.requests import Requests
@@ -17,7 +17,7 @@ from agents.base.status import Hop
 from agents.capture.entry import Entry
 from agents.capture.published import Published
 from agents.capture.replay import Replay
-from agents.capture.source import Change, Changes, Outcome, Source, Sweep
+from agents.capture.source import Change, Changes, Outcome, Source, Sweep, Unreadable
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Done
 from agents.kafka.ends import End, look_back
@@ -201,8 +201,11 @@ class Intake:
 
     async def _take(self, told: Changes, held: set[str], newest: dict[str, str]) -> None:
         """Put what the source told into the copy, but what the copy held already."""
-        entry, outcome = self._entry, told.outcome
-        for index, change in enumerate(told.changes):
+        entry, outcome, changes = self._entry, told.outcome, told.changes
+        if outcome is None and not held and not newest and _plain(changes):
+            entry.enter_all(changes)
+            return
+        for index, change in enumerate(changes):
             if isinstance(change, Sweep):
                 await self._sweep(change, held)
             elif change.id in held:
@@ -283,6 +286,11 @@ class Intake:
         if self._confirmable is not None:
             position, self._confirmable = self._confirmable, None
             await source.confirm(position)
+
+
+def _plain(changes: Sequence[Change | Unreadable | Sweep]) -> TypeGuard[Sequence[Change]]:
+    """Are they all changes of one key each that the source could read?"""
+    return set(map(type, changes)) <= {Change}
 
 
 def _tells(outcome: Callable[[Outcome], None], partition: int, why: list[Rejected | None]) -> Done:

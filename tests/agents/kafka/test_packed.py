@@ -1,12 +1,14 @@
 """Packed records are the same records; keys go where Java's clients send them."""
 
+import random
+
 import pytest
 from aiokafka.partitioner import murmur2 as told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.kafka.batches import records_of
-from agents.kafka.murmur import murmur2, partition_of
+from agents.kafka.murmur import murmur2, partition_of, partitions_of
 from agents.kafka.packed import PackedBuilder, Stamp, packed_headers, varint
 from contracts.envelope import Event, event_of, headers_of
 
@@ -88,6 +90,17 @@ def test_no_value_is_no_value() -> None:
 def test_a_key_goes_where_every_other_producer_sends_it(key: bytes) -> None:
     assert murmur2(key) == told(key) & 0xFFFFFFFF
     assert 0 <= partition_of(key, 7) < 7
+
+
+@given(st.integers(0, 23), st.integers(1, 200), st.integers(1, 12), st.randoms())
+def test_many_keys_go_where_each_goes(
+    length: int, count: int, partitions: int, chance: random.Random
+) -> None:
+    """Red when what a shift brings in from the next lane is left there: tried."""
+    keys = [chance.randbytes(length) for _ in range(count)]
+    assert partitions_of(keys, partitions) == [partition_of(key, partitions) for key in keys]
+    keys.append(b"of another length, which is 29")
+    assert partitions_of(keys, partitions) == [partition_of(key, partitions) for key in keys]
 
 
 @pytest.mark.parametrize(
