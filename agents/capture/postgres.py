@@ -251,7 +251,9 @@ class PostgresSource:
             self._era = sequences_of(at.era)
             self._furthest = self._furthest_of(held)
             self._backfills.stands(at.copy)
-            if at.copy.done and (wanted := await self._backfills.next(self._side, self._before())):
+            if at.copy.done and (
+                wanted := await self._backfills.next(self._side, at.copy, self._before())
+            ):
                 at.copy = wanted
             key = await key_of(self._side, self._table)
             self._copier = Copier(self._dsn, self._table, key, at.copy, self._tag, self._chunk)
@@ -432,13 +434,17 @@ class PostgresSource:
         assert self._side
         copier, backfills = self._copier, self._backfills
         copier.begin()
+        if copier.failure and self._begin is None:
+            backfills.failed(copier.progress, copier.failure)
+            await copier.start(msgspec.structs.replace(copier.progress, done=True))
+            self._position.copy = copier.progress
         if not backfills.due():
             return
         if not copier.done:
             await backfills.turn(self._side, copier.progress)
         elif self._begin is None and self._passed:
-            wanted = await backfills.next(self._side, self._before())
-            if wanted and wanted.request != copier.progress.request:
+            wanted = await backfills.next(self._side, copier.progress, self._before())
+            if wanted:
                 await copier.start(wanted)
                 self._position.copy = wanted
 

@@ -51,12 +51,15 @@ class Backfills:
                 return request
         return None
 
-    async def next(self, side: Connection, sequence: str) -> Progress | None:
-        """The copy to be made now, if one is asked for; ``sequence`` is below every one to come.
+    async def next(self, side: Connection, done: Progress, sequence: str) -> Progress | None:
+        """The copy to be made after ``done``, if one is asked for; ``sequence`` is below every one to
+        come.
 
         Answers those that cannot be made. Raises psycopg.Error.
         """
         for request in self._pending():
+            if request.id == done.request:
+                return None  # until it stands in Kafka
             wanted = _wanted(request)
             if wanted.where and (why := await self._unfit(side, wanted.where)):
                 self._answer(request, "failed", error=why)
@@ -106,6 +109,17 @@ class Backfills:
             if request.id == progress.request:
                 log.info("backfill is done", **self._facts(), rows=progress.rows)
                 self._answer(request, "done", rows=progress.rows)
+        self._expected = 0.0
+
+    def failed(self, progress: Progress, why: str) -> None:
+        """A row cannot be judged by the condition: the copy is given up."""
+        for request in self._pending():
+            if request.id == progress.request:
+                log.warning("backfill failed", **self._facts(), where=progress.where, said=why)
+                self._answer(request, "failed", error=why, rows=progress.rows)
+        if self._place:
+            for name in ("copy_rows", "copy_share"):
+                self._place.hop.gauges.pop(name, None)
         self._expected = 0.0
 
     def _pending(self) -> list[Request]:

@@ -135,6 +135,8 @@ class Copier:
         self._touched: dict[str, int] = {}
         self._furthest: str | None = None
         self.passed = True
+        #: Why the copy cannot go on, where that is its own condition's fault.
+        self.failure = ""
 
     @property
     def done(self) -> bool:
@@ -162,7 +164,7 @@ class Copier:
         await self.close()
         self.progress = progress
         self._touched.clear()
-        self._furthest, self.passed = None, True
+        self._furthest, self.passed, self.failure = None, True, ""
         self._room = asyncio.Semaphore(AHEAD)
 
     def begin(self) -> None:
@@ -241,12 +243,15 @@ class Copier:
                 last = chunk.last
                 if chunk.end:
                     return
-        except psycopg.errors.InsufficientPrivilege as error:
+        except (psycopg.DataError, psycopg.ProgrammingError) as error:
+            if self.progress.where:
+                self.failure = error.diag.message_primary or str(error)
+                return
             raise SourceMismatch(
-                "The database user may not read the table",
+                "The table cannot be read",
                 table=self._table.name_,
                 said=error.diag.message_primary,
-                do="GRANT SELECT on its columns; `levelsync doctor` says which",
+                do="`levelsync doctor NODE.toml` says what is missing",
             ) from error
         except psycopg.Error as error:
             raise Unavailable(
