@@ -52,7 +52,7 @@ def encoding_of(data: IO[bytes], given: str) -> str:
     raise FileWrong(
         f"Expected UTF-8 or GB18030 throughout, found neither: not UTF-8 at byte {first[1]} of line"
         f" {first[0]}, not GB18030 at byte {second[1]} of line {second[0]}",
-        first[0],
+        max(first[0], second[0]),
     )
 
 

@@ -64,7 +64,7 @@ class Table:
 
             book = Workbook(self._file, self._settings)
             self.facts["sheet"] = book.sheet
-            return self._with_header(book.rows())
+            return self._with_header(book.rows(), ragged=True)
         data = _unpacked(self._file)
         encoding = encoding_of(data, self._settings.encoding)
         self.facts["encoding"] = encoding
@@ -143,7 +143,10 @@ class Table:
                 yield line, cells, raw.encode()
             line = above + reader.line_num + 1
 
-    def _with_header(self, rows: Iterator[tuple[int, list[Any], bytes]]) -> Iterator[Row]:
+    def _with_header(
+        self, rows: Iterator[tuple[int, list[Any], bytes]], *, ragged: bool = False
+    ) -> Iterator[Row]:
+        """``ragged`` where rows end with their last cell that is not empty."""
         if self._settings.header:
             line, cells, _ = next(rows, (0, [], b""))
             if not line:
@@ -151,7 +154,7 @@ class Table:
             self.columns = _header(cells, line)
         else:
             self.columns = self._settings.names
-        return _named(rows, self.columns)
+        return _named(rows, self.columns, ragged=ragged)
 
     # ---- a record a line ---------------------------------------------------------------------
 
@@ -204,11 +207,13 @@ def _header(cells: list[Any], line: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _named(rows: Iterator[tuple[int, list[Any], bytes]], columns: tuple[str, ...]) -> Iterator[Row]:
+def _named(
+    rows: Iterator[tuple[int, list[Any], bytes]], columns: tuple[str, ...], *, ragged: bool
+) -> Iterator[Row]:
     width = len(columns)
     for line, cells, raw in rows:
         count = len(cells)
-        if count == width or (count > width and not any(cells[width:])):
+        if count == width or (ragged if count < width else not any(cells[width:])):
             yield Row(line, dict(zip(columns, cells, strict=False)), raw)
             continue
         message = f"Expected {width} values, as many as there are columns, got {count}"

@@ -1,5 +1,6 @@
 """What an office says of a folder in which files arrive: ``[[source]] kind = "files"``."""
 
+import asyncio
 import fnmatch
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from agents.base.config import Wrong
+from agents.base.findings import Finding
 from agents.capture.source import Place, Source, SourceSettings
 
 Format = Literal["auto", "csv", "ndjson", "xlsx"]
@@ -129,3 +131,9 @@ class FilesFolder(SourceSettings, frozen=True, kw_only=True, tag="files"):
         from agents.capture.files import FilesSource
 
         return FilesSource(self, place)
+
+    async def examine(self, place: Place) -> list[Finding]:
+        """See :class:`agents.capture.source.SourceSettings`."""
+        from agents.capture.files_doctor import examine
+
+        return await asyncio.to_thread(examine, self)

@@ -559,9 +559,7 @@ class PostgresSource:
                     row[field] = row[other]
         return True
 
-    async def _update(
-        self, changes: list[Change | Sweep], message: pgoutput.Update
-    ) -> None:
+    async def _update(self, changes: list[Change | Sweep], message: pgoutput.Update) -> None:
         old, new = message.old, message.new
         if message.whole and old is not None:
             for field, value in new.items():
@@ -574,9 +572,7 @@ class PostgresSource:
             self._tell(changes, str(old[key]), None)
         await self._put(changes, new)
 
-    async def _put(
-        self, changes: list[Change | Sweep], fields: dict[str, Any]
-    ) -> None:
+    async def _put(self, changes: list[Change | Sweep], fields: dict[str, Any]) -> None:
         """Tell of a row. Large columns that did not change are read from the table now: newer
         values are in order, since the change that made them follows, and a row that is gone needs
         no telling, since its deletion follows."""
@@ -614,9 +610,7 @@ class PostgresSource:
         sequence = f"{self._era}{lsn:016X}{number:08X}"
         changes.append(Change(name, sequence, moment, key, fields, copied is not None))
 
-    async def _truncate(
-        self, changes: list[Change | Sweep], message: pgoutput.Truncate
-    ) -> None:
+    async def _truncate(self, changes: list[Change | Sweep], message: pgoutput.Truncate) -> None:
         """Everything went, or the rows of some partitions, which nobody can name."""
         assert self._side
         assert self._begin

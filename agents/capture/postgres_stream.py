@@ -142,8 +142,6 @@ class Stream:
 def _options(given: Mapping[str, str]) -> sql.Composed:
     """This grammar knows a backslash as itself alone, so values are no literals of SQL's."""
     return sql.SQL(", ").join(
-        sql.SQL("{} {}").format(
-            sql.Identifier(name), sql.SQL("'" + value.replace("'", "''") + "'")
-        )
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL("'" + value.replace("'", "''") + "'"))
         for name, value in given.items()
     )

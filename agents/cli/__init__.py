@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import backfill, letters
+    from agents.cli import backfill, files, letters
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -88,6 +88,9 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     granted.add_argument("--json", action="store_true", help="for programs")
     _add_contract(
         command("contract", None, "Contracts: what there is, writing, checking, publishing.")
+    )
+    files.add(
+        command("files", None, "Files that arrive: see them, let a held one go or refuse it.")
     )
     letters.add(
         command("dead-letters", None, "Changes that were refused: see, replay or drop them.")
