@@ -12,6 +12,8 @@ Debezium is Kafka Connect in standalone mode with the settings beside this file,
 - ``first-copy``: the rows are there before the side starts. Counted is from a fifth of them in Kafka to all,
   so that the start of a JVM and much of its compiling are not; ``cpu_s_with_start`` is the whole.
 
+- ``mqtt`` and ``intake``: see :mod:`tests.bench.push`.
+
 ``rss_mb`` is the most memory the process had at any time. Cases without a peer say so by having none.
 """
 
@@ -39,7 +41,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.topics import DATA, Topic, ensure
 from agents.kafka.wire import Connection
 from contracts.envelope import header
-from tests.bench import debezium, mirror
+from tests.bench import debezium, mirror, push
 from tests.bench.commits import Commits
 from tests.bench.debezium import Debezium
 from tests.bench.figures import Sample, pace, pace_since, side
@@ -204,6 +206,8 @@ CASES: dict[str, Case] = {
     "big-transaction": big_transaction,
     "latency": latency,
     "first-copy": first_copy,
+    "mqtt": push.mqtt,
+    "intake": push.intake,
 }
 NAMES = tuple(CASES)
 
