@@ -16,10 +16,11 @@ from agents.capture import postgres_slot
 from agents.demo.servers import KafkaServer, PostgresServer, free_ports
 from agents.kafka.cluster import Cluster
 from tests.live.capture import capture
+from tests.live.reading import Reading
 from tests.live.streams import ids, read_all, until_true
 from tests.live.test_backfill import answered, kinds, running, table
 from tests.live.test_intake import fill, folded
-from tests.live.test_postgres_source import Reading, opened, source
+from tests.live.test_postgres_source import opened, source
 
 pytestmark = pytest.mark.live
 
