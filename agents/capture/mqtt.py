@@ -203,6 +203,7 @@ class MqttSource:
         self._taken = 0
         self._complete = 0
         self._repeated = 0
+        self._soon = False
         #: Ids of the senders' own that are on their way to Kafka, and who else waits for them.
         self._under_way: dict[str, list[_Slot]] = {}
 
@@ -383,15 +384,20 @@ class MqttSource:
                 partition = -1 if outcome.refused else outcome.partition
                 entry = Entry(partition, outcome.offset, b"")
                 self._ledger.add(own, entry, int(change.sequence))
-        self._acknowledge()
+        if not self._soon:
+            # What Kafka has confirmed with it is on its way here too.
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._acknowledge)
 
     def _acknowledge(self) -> None:
         """In the order in which they came, as the protocol wants it."""
-        left = self._unacknowledged
+        self._soon = False
+        left, ready = self._unacknowledged, []
         while left and left[0].done:
             slot = left.popleft()
-            self._session.acknowledge(slot.message)
+            ready.append(slot.message)
             self._acknowledged.append((slot.message.mid, slot.tag))
+        self._session.acknowledge(ready)
 
     def _prove(self) -> None:
         """Ping now and then. The answer says that the broker took every acknowledgement sent before,

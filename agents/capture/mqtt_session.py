@@ -4,8 +4,11 @@ aiomqtt has no acknowledgement after processing, and forgets whether a message c
 are in paho below it, which this module reaches for: it alone knows the inside of either. What it holds
 to, and a test with a real broker for each:
 
-- paho acknowledges after ``on_message`` unless ``manual_ack_set``; ``ack(mid, qos)`` is then ours, from
-  the event loop, in the order in which messages came [MQTT-4.6.0-2].
+- paho acknowledges after ``on_message`` unless ``manual_ack_set``; that is then ours, from the event
+  loop, in the order in which messages came [MQTT-4.6.0-2]. Several go to its queue as one piece, or
+  each would be a system call.
+- paho reads a packet by three system calls or more; :meth:`Session._receive` gives it its bytes from
+  larger pieces.
 - aiomqtt's own queue drops with a log line when it is full. It is not used: messages go to ``waiting``,
   and above :data:`MOST` of them, or :data:`MOST_BYTES`, the socket is not read any more until half are
   taken. TCP holds the broker back, and nothing is thrown away.
@@ -19,6 +22,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import aiomqtt
@@ -34,6 +38,8 @@ from agents.base.errors import SourceMismatch, Unavailable
 MOST, MOST_BYTES = 5_000, 16 * 1024 * 1024
 #: Packets taken in one turn of the event loop.
 _TURN = 64
+#: Bytes taken from the socket at once.
+_PIECE = 64 * 1024
 #: Reasons of a refused CONNECT, MQTT 3.1.1 (1-5, as paho shows them) and 5, that a person must mend.
 _FOR_A_PERSON = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 1, 2, 4, 5}
 
@@ -101,6 +107,11 @@ class Session(aiomqtt.Client):
         self._bytes = 0
         self._socket_number = -1
         self._client.manual_ack_set(True)
+        # What it says of a lost line is ours to say, once.
+        self._client.disable_logger()
+        self._piece, self._at = b"", 0
+        self._from_socket = self._client._sock_recv
+        self._client._sock_recv = self._receive  # type: ignore[assignment, method-assign]
         handle = self._client._handle_pingresp
 
         def answered() -> Any:
@@ -192,10 +203,14 @@ class Session(aiomqtt.Client):
                 "The MQTT broker does not answer", broker=self.where, said=str(error)
             ) from None
 
-    def acknowledge(self, message: Message) -> None:
-        """Tell the broker that it may forget ``message``."""
-        if message.qos and not self._disconnected.done():
-            self._client.ack(message.mid, message.qos)
+    def acknowledge(self, messages: Iterable[Message]) -> None:
+        """Tell the broker that it may forget ``messages``, in the order in which they came."""
+        # MQTT 3.1.1 and 5, section 3.4: with a remaining length of 2 the reason is success.
+        packets = b"".join(
+            b"\x40\x02" + message.mid.to_bytes(2) for message in messages if message.qos
+        )
+        if packets and not self._disconnected.done():
+            self._client._packet_queue(paho.PUBACK, packets, 0, 1)
 
     def ping(self) -> bool:
         """Ask for a sign that everything sent so far was taken; False while one is under way."""
@@ -213,7 +228,7 @@ class Session(aiomqtt.Client):
             self.paused = False
             if not self._disconnected.done():
                 self._loop.add_reader(self._socket_number, self._readable)
-                # TLS may hold packets for which the socket will not wake us.
+                # There may be packets for which the socket will not wake us.
                 self._loop.call_soon(self._readable)
         return message
 
@@ -256,23 +271,35 @@ class Session(aiomqtt.Client):
                 if len(self.waiting) >= MOST or self._bytes >= MOST_BYTES:
                     self._pause()
                     return
-                if len(self.waiting) == before and not _buffered(client.socket()):
+                if len(self.waiting) == before and not self._buffered:
                     return
-            if _buffered(client.socket()):
+            if self._buffered:
                 self._loop.call_soon(self._readable)
         except Exception as error:
             # paho raises whatever the socket does; either way the line is gone.
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
 
+    def _receive(self, size: int) -> bytes:
+        """In the place of paho's reading of ``size`` bytes from the socket. Raises BlockingIOError."""
+        if self._at >= len(self._piece):
+            self._piece, self._at = self._from_socket(_PIECE), 0
+        found = self._piece[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+    @property
+    def _buffered(self) -> bool:
+        """Are there bytes for which the socket will not wake us?"""
+        sock = self._client.socket()
+        return self._at < len(self._piece) or (
+            isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        )
+
     def _pause(self) -> None:
         if not self.paused:
             self.paused = True
             self._loop.remove_reader(self._socket_number)
-
-
-def _buffered(sock: Any) -> bool:
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 def _code(reason: Any) -> int:

@@ -221,7 +221,7 @@ async def test_a_flood_waits_at_the_broker_and_nothing_is_dropped(
                 while session.waiting:
                     message = session.take()
                     came.append(int(message.payload))
-                    session.acknowledge(message)
+                    session.acknowledge([message])
                 await asyncio.sleep(0)
         assert sorted(came) == list(range(3_000))
         answered = session.answered
