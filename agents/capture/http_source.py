@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.base.errors import SourceMismatch
+from agents.base.findings import Finding, ok, warning
 from agents.capture.http_answer import Problem, Ticket
 from agents.capture.http_parse import Item
 from agents.capture.ledger import Entry, Ledger, digest_of
@@ -46,6 +47,31 @@ class HttpRecords(SourceSettings, frozen=True, kw_only=True, tag="http"):
     def source(self, place: Place) -> "HttpSource":
         """See :class:`agents.capture.source.SourceSettings`."""
         return HttpSource(place)
+
+    async def examine(self, place: Place) -> list[Finding]:
+        """See :class:`agents.capture.source.SourceSettings`."""
+        assert place.desk
+        table, name = place.desk.table, place.contract.name
+        senders = [each.name for each in table.sender if name in each.contracts]
+        found = [
+            ok("senders", ", ".join(senders))
+            if senders
+            else warning(
+                "senders",
+                "none may send it",
+                f"Name `{name}` among the `contracts` of an [[intake.sender]].",
+            )
+        ]
+        host = table.listen.rpartition(":")[0].strip("[]")
+        if not table.certificate.name and host not in ("127.0.0.1", "::1", "localhost"):
+            found.append(
+                warning(
+                    f"intake.listen {table.listen}",
+                    "tokens and records cross the network as they are",
+                    "Name a `certificate` and its `key`, or put what speaks TLS in front of it.",
+                )
+            )
+        return found
 
 
 class _Waiting(msgspec.Struct):

@@ -30,7 +30,9 @@ import structlog
 
 from agents.base.config import Wrong
 from agents.base.errors import SourceMismatch
+from agents.base.findings import Finding
 from agents.capture.ledger import Entry, Ledger
+from agents.capture.mqtt_examine import examine
 from agents.capture.mqtt_payload import Payload, Reading, unknown
 from agents.capture.mqtt_session import Address, Message, Session
 from agents.capture.mqtt_template import Template
@@ -154,6 +156,10 @@ class MqttTopics(SourceSettings, frozen=True, kw_only=True, tag="mqtt"):
     def source(self, place: Place) -> "MqttSource":
         """See :class:`agents.capture.source.SourceSettings`."""
         return MqttSource(self, place)
+
+    async def examine(self, place: Place) -> list[Finding]:
+        """See :class:`agents.capture.source.SourceSettings`; by a session that leaves nothing behind."""
+        return await examine(self, self.address(place.name))
 
 
 class _Slot(msgspec.Struct):

@@ -71,16 +71,17 @@ class Address(NamedTuple):
 
 
 class Session(aiomqtt.Client):
-    """A persistent session at ``address``; ``async with`` connects.
+    """A persistent session at ``address``, or one that leaves nothing behind with ``passing``;
+    ``async with`` connects.
 
     Raises Unavailable, and SourceMismatch where the broker does not let us in.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, passing: bool = False) -> None:
         five, properties = address.version == 5, None
         if five:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = address.expiry
+            properties.SessionExpiryInterval = 0 if passing else address.expiry
             properties.ReceiveMaximum = address.receive
         super().__init__(
             address.host,
@@ -92,8 +93,8 @@ class Session(aiomqtt.Client):
             tls_context=address.tls,
             keepalive=30,
             properties=properties,
-            clean_start=False if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            clean_session=None if five else False,
+            clean_start=passing if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            clean_session=None if five else passing,
         )
         self.address = address
         self.waiting: deque[Message] = deque()

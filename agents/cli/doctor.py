@@ -17,6 +17,8 @@ from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
 from agents.base.requests import Requests
 from agents.base.status import Hop
+from agents.capture.http_desk import Desk
+from agents.capture.http_gate import tls_of
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
 from agents.kafka.cluster import Cluster
@@ -87,6 +89,12 @@ async def _agent(config: NodeFile) -> list[Finding]:
     addresses = {"agent.listen": config.agent.listen}
     if config.window:
         addresses["window.listen"] = config.window.listen
+    if config.intake:
+        addresses["intake.listen"] = config.intake.listen
+        try:
+            tls_of(config.intake)
+        except LevelsyncError as error:
+            found.append(wrong("intake.certificate", error.message, "Name PEM files."))
     for name, address in addresses.items():
         found.append(await _port(name, address, running, config.node.id))
     return found
@@ -251,6 +259,7 @@ async def _source(
         requests=Requests(config.agent.state / "requests"),
         published=Published(Cluster(config.kafka.bootstrap), contract),
         hop=Hop("capture", contract.name, settings.collects, contract.name),
+        desk=Desk(config.intake, ()) if config.intake else None,
     )
     try:
         async with asyncio.timeout(PATIENCE):
