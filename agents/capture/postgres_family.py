@@ -34,6 +34,7 @@ SELECT relation.oid::int8, parent::int8, relkind::text, nspname, relname,
 FROM family JOIN pg_class relation USING (oid)
 JOIN pg_namespace space ON space.oid = relnamespace
 LEFT JOIN pg_type kind ON kind.oid = reltype
+ORDER BY parent, relation.oid
 """
 
 

@@ -1,12 +1,14 @@
 """Real servers for the live tests: one broker and one PostgreSQL for all of them."""
 
 import asyncio
+import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 import pytest
 
 from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_ports
@@ -77,12 +79,28 @@ def relative(servers: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-async def elsewhere(relative: PostgresServer) -> str:
+async def elsewhere(relative: PostgresServer) -> AsyncIterator[str]:
     """Connection string of a database, made for this test, where wal2json is."""
-    return await relative.create(f"t{uuid.uuid4().hex[:8]}")
+    name = f"t{uuid.uuid4().hex[:8]}"
+    yield await relative.create(name)
+    await _forget_slots(relative, name)
 
 
 @pytest.fixture
-async def database(postgres: PostgresServer) -> str:
+async def database(postgres: PostgresServer) -> AsyncIterator[str]:
     """Connection string of a database made for this test."""
-    return await postgres.create(f"t{uuid.uuid4().hex[:8]}")
+    name = f"t{uuid.uuid4().hex[:8]}"
+    yield await postgres.create(name)
+    await _forget_slots(postgres, name)
+
+
+async def _forget_slots(server: PostgresServer, database: str) -> None:
+    """A server has room for so many, and each holds back its log."""
+    with contextlib.suppress(psycopg.Error):
+        async with await psycopg.AsyncConnection.connect(
+            server.dsn(database), autocommit=True, connect_timeout=2
+        ) as connection:
+            await connection.execute(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                " WHERE database = current_database() AND NOT active"
+            )
