@@ -83,6 +83,7 @@ class Layouts:
     async def of(self, side: Connection, relation: Relation) -> Layout:
         """The layout of a table that the stream tells of. Raises psycopg.Error."""
         table = self._table
+        told = set(relation.columns)
         if relation.partial:
             relation = await self._completed(side, relation)
         oids, names = await self._types(side, relation)
@@ -101,7 +102,8 @@ class Layouts:
         fault = self._fault(there)
         stale: tuple[str, ...] = ()
         if fault is None:
-            self._before = {column: name for column, (_, name) in there.items()}
+            seen = {column: name for column, (_, name) in there.items() if column in told}
+            self._before = self._before | seen if relation.partial else seen
         else:
             bad = tuple(field for field in table.columns if self._bad(field, there))
             if table.key not in bad and await self._mended(side):
