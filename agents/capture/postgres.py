@@ -246,6 +246,8 @@ class PostgresSource:
             await self._stream.connect()
             flushed = await self._settle(known, held)
             at = self._position
+            if at is known and at.table:
+                self._joined(self._family)
             at.table, at.parts = self._family.root.oid, tuple(sorted(self._family.parts))
             self._tag = tag_of(at.system, at.era)
             self._era = sequences_of(at.era)

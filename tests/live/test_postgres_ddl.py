@@ -360,6 +360,8 @@ async def test_rows_that_come_with_a_partition_are_warned_of(
 ) -> None:
     hop = Hop("capture", "x.v1", "", "")
     reading = await begun(database, hop=hop)
+    assert reading.last
+    position = reading.last.position
     await parted.execute("CREATE TABLE made PARTITION OF person FOR VALUES FROM (200) TO (201)")
     await parted.execute(
         "CREATE TABLE joined (id text NOT NULL, full_name text, age int NOT NULL, alive boolean)"
@@ -374,6 +376,12 @@ async def test_rows_that_come_with_a_partition_are_warned_of(
     await reading.close()
     assert list(hop.warnings) == ["partition public.joined"]
     assert "levelsync backfill" in hop.warnings["partition public.joined"]
+
+    unseen = Hop("capture", "x.v1", "", "")
+    again = Reading(source(database, hop=unseen))
+    await again.open(position)
+    await again.close()
+    assert unseen.warnings == hop.warnings
 
 
 async def test_children_by_inheritance_are_refused(
