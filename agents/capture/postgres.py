@@ -394,6 +394,11 @@ class PostgresSource:
                     break
                 if self._halt is None:
                     await self._stream.wait(left)
+        except psycopg.errors.UndefinedObject as error:
+            raise SlotLost(
+                "The publication was dropped, or made again after the log that is to be read",
+                table=self._table.name_, said=error.diag.message_primary,
+            ) from error  # fmt: skip
         except psycopg.Error as error:
             raise Unavailable(
                 "PostgreSQL ended the stream", table=self._table.name_, said=str(error).strip()

@@ -76,7 +76,12 @@ def open_failures(dsn: str, table: Table) -> Iterator[None]:
         ) from error
     except psycopg.Error as error:
         where = psycopg.conninfo.conninfo_to_dict(dsn)
-        place = f"{where.get('host', 'local')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
+        if service := where.get("service"):
+            place = f"service {service}"
+        else:
+            place = (
+                f"{where.get('host', 'local')}:{where.get('port', 5432)}/{where.get('dbname', '')}"
+            )
         raise Unavailable(
             f"PostgreSQL at {place} does not answer", said=_said(error), **facts
         ) from error

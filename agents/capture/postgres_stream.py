@@ -90,9 +90,9 @@ class Stream:
             return data
         if size < 0:
             said = self._pgconn.get_result()
-            raise psycopg.OperationalError(
-                (said.error_message if said else "") or "the server closed the stream"
-            )
+            if said and said.error_message:
+                raise psycopg.errors.error_from_result(said)
+            raise psycopg.OperationalError("the server closed the stream")
         return None
 
     async def wait(self, seconds: float) -> None:
