@@ -139,7 +139,7 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
         contract = place.contract
         columns = {field: field for field in contract.field_names} | self.columns
         table = Table(self.table, columns, contract.key, place.name)
-        return await examine_table(self.dsn, table, parse_size(self.wal_budget))
+        return await examine_table(self.dsn, table, parse_size(self.wal_budget), self.plugin)
 
 
 class Position(msgspec.Struct):

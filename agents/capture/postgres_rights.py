@@ -13,6 +13,7 @@ from psycopg import sql
 
 from agents.base.errors import SourceMismatch
 from agents.base.findings import Finding, ok, warning, wrong
+from agents.capture import postgres_family
 from agents.capture.postgres_key import key_of
 from agents.capture.postgres_publication import faults, statement
 from agents.capture.postgres_setup import Connection, Table, examine
@@ -25,8 +26,9 @@ OLDEST = 120_000
 PREPARED = 1
 
 
-async def examine_table(dsn: str, table: Table, budget: int) -> list[Finding]:
-    """Everything around ``table``; ``budget`` is the WAL budget in bytes, 0 for none."""
+async def examine_table(dsn: str, table: Table, budget: int, plugin: str) -> list[Finding]:
+    """Everything around ``table``; ``budget`` is the WAL budget in bytes, 0 for none, and ``plugin`` the
+    one that the source asks for."""
     try:
         side = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5)
     except psycopg.Error as error:
@@ -47,7 +49,7 @@ async def examine_table(dsn: str, table: Table, budget: int) -> list[Finding]:
             return found
         there = [each async for each in _table(side, table)]
         found += there
-        if all(each.judgement != "wrong" for each in there):
+        if plugin != "wal2json" and all(each.judgement != "wrong" for each in there):
             found += [each async for each in _publication(side, table)]
         found += [each async for each in _slot(side, table, budget)]
         return found
@@ -179,6 +181,7 @@ async def _table(side: Connection, table: Table) -> AsyncIterator[Finding]:
         yield ok("right: columns", f"SELECT on the {len(columns)} that the contract has")
     try:
         await examine(side, table)
+        postgres_family.examine(await postgres_family.look(side, table), table)
         key = await key_of(side, table)
     except SourceMismatch as error:
         facts = {key: value for key, value in error.facts.items() if key not in ("do", "table")}

@@ -15,8 +15,8 @@ from agents.capture.postgres import PostgresSource
 from agents.cli import main
 from agents.demo.servers import KafkaServer
 from contracts.subjects import CONTRACTS
+from tests.live.reading import Reading
 from tests.live.test_doctor import doctor, node_file
-from tests.live.test_postgres_source import Reading
 
 pytestmark = pytest.mark.live
 
