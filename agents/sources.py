@@ -8,12 +8,19 @@ from agents.base.config import NodeFile
 from agents.capture.files_settings import FilesFolder
 from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
+from agents.capture.outbox import OutboxTable
 from agents.capture.postgres import PostgresTable
 from agents.capture.source import SourceSettings
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
 
-KINDS: tuple[type[SourceSettings], ...] = (PostgresTable, MqttTopics, HttpRecords, FilesFolder)
+KINDS: tuple[type[SourceSettings], ...] = (
+    PostgresTable,
+    OutboxTable,
+    MqttTopics,
+    HttpRecords,
+    FilesFolder,
+)
 
 
 def load(

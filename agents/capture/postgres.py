@@ -187,9 +187,10 @@ class PostgresSource:
         heartbeat: float = 10.0,
         wal_budget: int = 0,
         failover: Failover = "auto",
+        publish: str = "insert, update, delete, truncate",
     ) -> None:
         self._dsn = dsn
-        self._table = Table(table, dict(columns), key, name, Types(timezone))
+        self._table = Table(table, dict(columns), key, name, Types(timezone), publish)
         self._chunk = chunk
         self._failover = failover
         self._hop = hop = place.hop if place else hop

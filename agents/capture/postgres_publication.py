@@ -19,7 +19,7 @@ def statement(table: Table, version: int) -> sql.Composed:
     return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}{})").format(
         sql.Identifier(table.name),
         table.identifier,
-        sql.Literal("insert, update, delete, truncate"),
+        sql.Literal(table.publish),
         sql.SQL(generated),
     )
 
@@ -31,15 +31,15 @@ async def faults(side: Connection, table: Table) -> list[str] | None:
     """
     row = await _one(
         side,
-        "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, to_jsonb(p)"
-        " FROM pg_publication p WHERE pubname = %s",
+        "SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s",
         table.name,
     )
     if row is None:
         return None
     found = []
-    if not row[0]:
-        found.append("it does not publish all of insert, update, delete and truncate")
+    wanted = table.publish.split(", ")
+    if lacking := [change for change in wanted if not row[0][f"pub{change}"]]:
+        found.append(f"it does not publish {', '.join(lacking)}")
     cursor = await side.execute(
         "SELECT format('%%I.%%I', schemaname, tablename), to_jsonb(t) FROM pg_publication_tables t"
         " WHERE pubname = %s",
@@ -54,7 +54,7 @@ async def faults(side: Connection, table: Table) -> list[str] | None:
     )
     assert own
     if own[1] == "p":
-        if row[1].get("pubviaroot"):
+        if row[0].get("pubviaroot"):
             found.append(
                 "it tells changes of partitions as the table's own, and nothing of one that is"
                 " truncated alone: expected publish_via_partition_root = false"

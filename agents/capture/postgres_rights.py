@@ -55,6 +55,21 @@ async def examine_table(dsn: str, table: Table, budget: int, plugin: str) -> lis
         return found
 
 
+async def examine_deletion(dsn: str, table: Table) -> list[Finding]:
+    """May we delete what was told of an outbox?"""
+    name = table.identifier.as_string()
+    try:
+        async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=5) as side:
+            (may,) = await _one(side, "SELECT has_table_privilege(%s, 'DELETE')", name)
+            user = sql.Identifier(side.info.user).as_string(side)
+    except psycopg.Error:
+        return []  # said by whoever looked before
+    if may:
+        return [ok("right: clean up", f"DELETE on {name}")]
+    do = f"GRANT DELETE ON {name} TO {user}; or say cleanup = false, and delete told rows yourself."
+    return [wrong("right: clean up", f"no DELETE on {name}", do)]
+
+
 async def _server(side: Connection) -> AsyncIterator[Finding]:
     version = side.info.server_version
     name = f"{version // 10_000}.{version % 10_000}"

@@ -25,6 +25,8 @@ class Table(msgspec.Struct, frozen=True):
     key: str
     name: str
     types: Types = msgspec.field(default_factory=Types)
+    #: Which changes are to be published.
+    publish: str = "insert, update, delete, truncate"
 
     @property
     def parts(self) -> tuple[str, str]:

@@ -109,7 +109,7 @@ async def test_what_doctor_says_is_enough_and_no_more(
     [
         (
             "CREATE PUBLICATION {} FOR TABLE civil.division WITH (publish = 'insert')",
-            "all of insert",
+            "publish update, delete, truncate",
         ),
         ("CREATE PUBLICATION {} FOR TABLE civil.division WHERE (code <> '37')", "leaves out rows"),
         ("CREATE PUBLICATION {} FOR TABLE civil.division (code, name)", "columns: level, parent"),
