@@ -17,7 +17,7 @@ from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from agents.capture.files_encoding import FileWrong
 from agents.capture.files_settings import FilesFolder
 
-#: Bytes of a workbook unpacked: in all, of a part that is read whole; and how many times its packed ones.
+#: Bytes of a workbook unpacked: in all, and of a part that is read whole; and how many times packed.
 LARGEST, SHARED, TIMES = 4 * 1024**3, 32 * 1024**2, 200
 #: A part of so many bytes may be as small as it likes when packed.
 _FREE = 16 * 1024**2
