@@ -12,6 +12,7 @@ before, so that they grow also over a topic that was made anew.
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from agents.capture.files_folder import Folder
 from agents.capture.files_plan import Header, Plan, Told
 from agents.capture.files_report import Report
 from agents.capture.files_settings import FilesFolder
-from agents.capture.files_stage import Staged, stage
+from agents.capture.files_stage import PlanAway, Staged, stage
 from agents.capture.files_told import Position, became, change_of, number_after
 from agents.capture.source import Changes, Place
 
@@ -208,6 +209,10 @@ class FilesSource:
                 await self._put(msgspec.structs.replace(begun, at=at), told, report)
                 self._place.hop.gauges["file_share_told"] = at / last
             await self._ended(msgspec.structs.replace(begun, at=at))
+        except sqlite3.Error as error:
+            # It is made anew when the source is opened again.
+            await self._off(Plan.forget, self._place.state)
+            raise PlanAway(file=begun.file, state=self._place.state, said=error) from error
         finally:
             await self._off(plan.close)
         path = self._settings.reading / begun.file

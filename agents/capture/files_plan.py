@@ -68,6 +68,8 @@ class Plan:
         self.header = header
         self._folder = folder
         self._database = database
+        #: Does it stand, and is no more than read?
+        self.finished = False
         self._nowhere = 0  # rows of which nobody can tell whose they are
         self._n = 0
 
@@ -174,6 +176,7 @@ class Plan:
         made = self._folder / "plan.making.sqlite"
         made.replace(self._folder / "plan.sqlite")
         self._database = _opened(self._folder / "plan.sqlite")
+        self.finished = True
 
     def _found(self, key: str) -> tuple[bytes | None, bytes | None, int | None, int | None] | None:
         found: tuple[bytes | None, bytes | None, int | None, int | None] | None = (

@@ -1,5 +1,6 @@
 """A file → the plan of what is to be told of it: read, checked and, if it is a snapshot, compared."""
 
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from agents.base.errors import Unavailable
 from agents.capture.files_cells import Cells, column_names
 from agents.capture.files_plan import Header, Plan
 from agents.capture.files_read import Row, Table
@@ -29,6 +31,12 @@ class Staged(NamedTuple):
     held: str
 
 
+class PlanAway(Unavailable):
+    """A file cannot be read, or what is to be told of it cannot be written down."""
+
+    hint = "Is there room for a copy of the file in the agent's state folder?"
+
+
 class Ended(Exception):
     """The agent stops."""
 
@@ -43,10 +51,11 @@ async def stage(
     ending: threading.Event,
 ) -> Staged:
     """Make the plan of ``path``. ``off`` does what blocks elsewhere; ``ending`` is set to make an end of
-    it. Raises FileWrong, Unavailable, OSError."""
+    it. Raises FileWrong, Unavailable."""
     header.dataschema = place.contract.dataschema
-    plan: Plan = await off(Plan.begin, place.state, header)
+    plan: Plan | None = None
     try:
+        plan = await off(Plan.begin, place.state, header)
         if header.report.mode == "snapshot":
             records: list[tuple[str, bytes]] = []
             async for standing in place.published.live():
@@ -56,9 +65,11 @@ async def stage(
                     records = []
             await off(plan.stands, records)
         await off(_rows, path, plan, settings, place, ending)
-    except BaseException:
-        plan.close()
-        raise
+    except (OSError, sqlite3.Error) as error:
+        raise PlanAway(file=path.name, state=place.state, said=error) from error
+    finally:
+        if plan and not plan.finished:
+            plan.close()
     return Staged(plan, header.report, _held(header.report, settings))
 
 

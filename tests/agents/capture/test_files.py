@@ -1,6 +1,8 @@
 """Files in a folder: what becomes of them, and of the records in them."""
 
 import asyncio
+import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -13,7 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.capture import files
+from agents.capture import files, files_folder
+from agents.capture.files_doctor import examine
+from agents.capture.files_folder import FolderAway
+from agents.capture.files_stage import PlanAway
 from tests.agents.capture.desk import CONTRACT, HEADER, Desk
 
 
@@ -327,6 +332,91 @@ async def test_an_operator_may_go_on_without_the_rest_of_a_file(tmp_path: Path) 
     desk.requests.ask("release", CONTRACT.name, file="1.csv", refuse=True)
     assert await desk.work()
     assert set(desk.topic.state) == {"3701", "3702", "3704"}
+
+
+async def test_a_file_that_cannot_be_moved_is_told_once_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the file is to be put away."""
+    desk = Desk(tmp_path)
+    desk.rows("1.csv", [A, B])
+    move = files_folder._move
+
+    def full(path: Path, target: Path) -> None:
+        if target.parent.name == "done":
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        move(path, target)
+
+    monkeypatch.setattr(files_folder, "_move", full)
+    with pytest.raises(FolderAway, match="No space left on device"):
+        await desk.work()
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "LOOK", 0.02)
+        assert await desk.work()
+    assert len(desk.topic.events) == 2
+    assert desk.report("done", "1.csv").inserts == 2
+    assert desk.names("done") == ["1.csv"]
+
+
+async def test_done_files_may_be_on_another_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, done=tmp_path / "elsewhere")
+    desk.rows("1.csv", [A])
+    rename = Path.rename
+
+    def across(path: Path, target: Path) -> Path:
+        if target.parent != path.parent and target.parent.name == "elsewhere":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", across)
+    assert await desk.work()
+    assert (tmp_path / "elsewhere" / "1.csv").read_text(encoding="utf-8").startswith(HEADER)
+    assert not list((desk.folder / ".reading").iterdir())
+
+
+async def test_a_folder_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.folder.rmdir()
+    with pytest.raises(FolderAway, match=r"not there.*Mount it"):
+        await desk.work()
+    desk.folder.mkdir()
+    desk.rows("1.csv", [A])
+    assert await desk.work()
+    async with desk.source() as source:
+        shutil.rmtree(desk.folder)
+        with pytest.raises(FolderAway):  # noqa: PT012
+            while True:
+                await source.read()
+
+
+async def test_a_plan_that_is_broken_is_made_anew(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, mode="delta")
+    desk.rows("1.csv", [A, B, C])
+    assert not await desk.work(crash_after=2)
+    plan = desk.state / "plan.sqlite"
+    content = bytearray(plan.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    plan.write_bytes(content)
+    with contextlib.suppress(PlanAway):
+        await desk.work()
+    assert await desk.work()
+    assert set(desk.topic.state) == {"3701", "3702", "3703"}
+    assert len(desk.topic.events) == 3
+
+
+async def test_doctor_looks_at_the_folder(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    (desk.folder / "link.csv").symlink_to(tmp_path)
+    desk.rows("1.csv", [A])
+    found = examine(desk.settings)
+    assert [each.judgement for each in found] == ["ok"] * 5 + ["warning"]
+    assert "1 wait as *.csv" in found[4].found
+    shutil.rmtree(desk.folder)
+    (missing,) = examine(desk.settings)
+    assert (missing.judgement, missing.found) == ("wrong", "not there, or no folder")
 
 
 _ROWS = st.dictionaries(
