@@ -77,9 +77,7 @@ class FilesSource:
 
     async def open(self, position: Any | None, held: frozenset[str]) -> None:
         """See :class:`agents.capture.source.Source`."""
-        known = Position()
-        if position is not None and "number" in position:  # else another kind of source was here
-            known = msgspec.convert(position, Position)
+        known = msgspec.convert(position or {}, Position)
         self._position = self._confirmed = known
         self._passed = known.ended or not held
         self._worker = asyncio.create_task(self._work(), name=f"files-{self._place.contract.name}")
@@ -104,9 +102,8 @@ class FilesSource:
 
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""
-        if "number" in position:
-            self._confirmed = msgspec.convert(position, Position)
-            self._safe.set()
+        self._confirmed = msgspec.convert(position, Position)
+        self._safe.set()
 
     # ---- the one who works -------------------------------------------------------------------
 

@@ -256,6 +256,12 @@ def _print_status(found: dict[str, Any]) -> None:
         if "copy_share" in hop["figures"] and hop["figures"]["copy_share"] < 1:
             figures = hop["figures"]
             print(f"{'':8} copies: {figures['copy_rows']:.0f} rows, {figures['copy_share']:.0%}")
+        if hop["figures"].get("file_rows"):
+            figures = hop["figures"]
+            print(
+                f"{'':8} a file: {figures['file_rows']:.0f} rows, {figures['file_share']:.0%} read,"
+                f" {figures.get('file_share_told', 0):.0%} told"
+            )
         if why := hop["error"] or hop["trouble"]:
             print(f"{'':8} {why}")
         for what in hop["warnings"]:
