@@ -4,6 +4,7 @@ Follows "Logical Replication Message Formats" of the PostgreSQL manual. LSNs are
 microseconds since 1970 UTC.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +27,9 @@ class Reading:
     """What to make of a table's ``columns``, in the order of its rows: the field that each fills, None
     for a column nobody needs, and how its text becomes a plain value."""
 
-    __slots__ = ("_all", "_conversions", "_places", "columns")
+    __slots__ = (
+        "_all", "_conversions", "_drop", "_fields", "_places", "_texts", "_turned", "columns"
+    )  # fmt: skip
 
     def __init__(self, columns: Iterable[tuple[str | None, Convert]]) -> None:
         self.columns = list(columns)
@@ -38,6 +41,40 @@ class Reading:
             for field, convert in self.columns
             if field is not None and convert is not None
         ]
+        self._fields = [field for field, _ in named]
+        self._turned = [
+            (place, convert)
+            for place, (_, at) in enumerate(named)
+            if (convert := self.columns[at][1]) is not None
+        ]
+        # The last text is always looked at: that of a message that is cut is too short.
+        self._drop = bool(self.columns) and self.columns[-1][0] is None
+        self._texts = _texts([field is not None for field, _ in self.columns])
+
+    def texts(self, data: bytes, at: int) -> Row | None:
+        """The row with which ``data`` ends, where each of its columns has a text; None for others.
+
+        A text never holds a zero byte, and each column begins with ``t`` and its length in four bytes.
+        So what stands after ``t\\0\\0`` and two bytes, up to the next of these, is a text below 65536
+        bytes, and nothing else can be meant.
+        """
+        match = self._texts.match(data, at)
+        if match is None:
+            return None
+        found = match.groups()
+        last = len(found[-1])
+        start = len(data) - last
+        if data[start - 2] << 8 | data[start - 1] != last:
+            return None
+        try:
+            values: list[Any] = b"\0".join(found).decode().split("\0")
+        except UnicodeDecodeError:
+            return None
+        if self._drop:
+            values.pop()
+        for place, convert in self._turned:
+            values[place] = convert(values[place])
+        return dict(zip(self._fields, values, strict=True))
 
     def row(self, values: Sequence[Any]) -> Row:
         """The fields of a row of texts, None, :data:`UNCHANGED` and bytes that are no text."""
@@ -156,6 +193,14 @@ def decode(data: bytes, readings: Mapping[int, Reading]) -> Decoded | None:
     raise ValueError(f"Expected a pgoutput message, got kind {kind!r}")
 
 
+def inserted(data: bytes, readings: Mapping[int, Reading]) -> Row | None:
+    """The row of a message that is an insert of texts alone, which most are; None for all others."""
+    if data[0] != 0x49:  # I
+        return None
+    reading = readings.get(_U32.unpack_from(data, 1)[0])
+    return None if reading is None else reading.texts(data, 6)
+
+
 def _update(data: bytes, readings: Mapping[int, Reading]) -> Update:
     relation = _U32.unpack_from(data, 1)[0]
     reading = readings[relation]
@@ -197,28 +242,44 @@ def _count(data: bytes, at: int, reading: Reading) -> int:
 
 
 def _last_row(data: bytes, at: int, reading: Reading) -> Row:
-    """The row with which a message ends.
+    """The row with which a message ends, in the quickest of three ways that fits."""
+    row = reading.texts(data, at)
+    if row is None:
+        values = _pieced(data[at + 2 :])
+        if len(values) != _count(data, at, reading):
+            return _row(data, at, reading)[0]
+        row = reading.row(values)
+    return row
 
-    A text never holds a zero byte, and each column begins with ``t`` and its length in four bytes. So
-    between two ``t\\0\\0\\0`` stand a length below 256 and its text; where that holds for all of
-    them, nothing else can be meant, and it is found in a few steps instead of some for each column.
-    Between two ``t\\0\\0`` it is so for lengths below 65536, unless a text is empty.
-    """
-    count = _count(data, at, reading)
-    rest = data[at + 2 :]
-    found: list[bytes] = []
-    # The first piece is what stands before the first column: nothing, in both.
-    pieces = rest.split(b"t\0\0\0")
+
+def _pieced(rest: bytes) -> list[Any]:
+    """The values of a row, some of which have no text; fewer or more where that is not all."""
+    kinds, *pieces = rest.split(b"t\0\0")
     try:
-        if len(pieces) == count + 1:
-            found = [each[1:] for each in pieces[1:] if len(each) == each[0] + 1]
-        if len(found) != count and len(pieces := rest.split(b"t\0\0")) == count + 1:
-            found = [each[2:] for each in pieces[1:] if len(each) == each[0] * 256 + each[1] + 2]
-        if count and len(found) == count and not pieces[0]:
-            return reading.row(b"\0".join(found).decode().split("\0"))
-    except (IndexError, UnicodeDecodeError):
-        pass
-    return _row(data, at, reading)[0]
+        values: list[Any] = [_NO_TEXT[kind] for kind in kinds]
+        for each in pieces:
+            end = (each[0] << 8 | each[1]) + 2
+            if len(each) < end:
+                return []
+            values.append(each[2:end].decode())
+            if len(each) > end:
+                values += [_NO_TEXT[kind] for kind in each[end:]]
+    except (IndexError, KeyError, UnicodeDecodeError):
+        return []
+    return values
+
+
+#: Kinds of columns without a text: null, and unchanged.
+_NO_TEXT = {0x6E: None, 0x75: UNCHANGED}
+
+
+def _texts(wanted: Sequence[bool]) -> re.Pattern[bytes]:
+    """A row of so many texts, and of nothing else; the last and those ``wanted`` are groups."""
+    if not wanted:
+        return re.compile(b"(?!)")
+    columns = [rb"t\0\0..([^\0]*)" if each else rb"t\0\0..[^\0]*" for each in wanted[:-1]]
+    head = re.escape(_U16.pack(len(wanted)))
+    return re.compile(head + b"".join(columns) + rb"t\0\0..([^\0]*)\Z", re.DOTALL)
 
 
 def value_of(raw: bytes, convert: Convert) -> Any:

@@ -86,6 +86,10 @@ class Stream:
         """The next message in hand with its head, None when there is none. Raises psycopg.Error when
         the server ended the stream."""
         size, data = self._pgconn.get_copy_data(1)
+        if size == 0:
+            # libpq takes some 16 KB at a time from the socket, however much lies there.
+            self._pgconn.consume_input()
+            size, data = self._pgconn.get_copy_data(1)
         if size > 0:
             return data
         if size < 0:
