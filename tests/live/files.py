@@ -1,6 +1,8 @@
-"""Captures of files in a process of their own, to be killed: python -m tests.live.files BOOTSTRAP FOLDER NAME."""
+"""Captures of files in a process of their own: python -m tests.live.files BOOTSTRAP FOLDER NAME [DIES_AFTER]."""
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import msgspec
 from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
+from agents.capture import files
+from agents.capture.files import FilesSource
 from agents.capture.files_settings import FilesFolder
 from agents.capture.intake import Intake
 from agents.capture.published import Published
-from agents.capture.source import Place
+from agents.capture.source import Changes, Place
 from agents.kafka.cluster import Cluster
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
@@ -54,11 +58,26 @@ def captures(bootstrap: str, folder: str, name: str) -> list[Intake]:
     ]
 
 
-async def main(bootstrap: str, folder: str, name: str) -> None:
-    stop = asyncio.Event()
+class Doomed(FilesSource):
+    """Dies with its process, by kill -9, a moment after so many changes were told by all there are."""
+
+    left = 0
+
+    async def read(self) -> Changes:
+        told = await super().read()
+        Doomed.left -= len(told.changes)
+        if told.changes and Doomed.left <= 0:
+            # Kafka has them by then, and no watermark covers them.
+            asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGKILL)
+        return told
+
+
+async def main(bootstrap: str, folder: str, name: str, dies_after: str = "1000000000") -> None:
+    Doomed.left = int(dies_after)
+    files.FilesSource = Doomed  # type: ignore[misc]
     async with asyncio.TaskGroup() as group:
         for part in captures(bootstrap, folder, name):
-            group.create_task(supervise(part, stop), name=part.hop.contract)
+            group.create_task(supervise(part, asyncio.Event()), name=part.hop.contract)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -63,14 +64,14 @@ async def test_files_killed_in_the_middle_are_told_once(kafka: KafkaServer, tmp_
             drop(tmp_path / mode, f"{day}.csv", lines(rows), "gb18030" if day else "utf-8")
             expected[mode] = rows if mode == "snapshot" else expected[mode] | rows
         del expected[mode]["379999999"]
-    for kill in range(4):
+    for life in range(5):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.live.files", kafka.bootstrap, str(tmp_path), "killed"
-        )
-        await asyncio.sleep(chance.uniform(1.5, 3.0))
-        process.kill()
-        await process.wait()
-        if kill == 2:
+            sys.executable, "-m", "tests.live.files", kafka.bootstrap, str(tmp_path), "killed",
+            f"{chance.randrange(1, 6_000)}",
+        )  # fmt: skip
+        async with asyncio.timeout(40):
+            assert await process.wait() == -signal.SIGKILL
+        if life == 2:
             for mode in expected:
                 shutil.rmtree(tmp_path / mode / "state", ignore_errors=True)
     async with running(*captures(kafka.bootstrap, str(tmp_path), "killed")):
