@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gzip
 import itertools
 import os
 import shutil
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from agents.capture import files, files_folder
 from agents.capture.files_doctor import examine
@@ -168,6 +170,28 @@ async def test_a_file_of_mostly_wrong_rows_is_held(tmp_path: Path) -> None:
     assert await desk.work()
     assert "2 of 3 rows" in desk.report("held", "1.csv").why
     assert not desk.topic.letters
+
+
+async def test_a_workbook_and_a_packed_file_are_snapshots_too(tmp_path: Path) -> None:
+    """What one form told another finds unchanged."""
+    desk = Desk(tmp_path, pattern="day-*")
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (HEADER.split(","), ["3701", "一", "township"], [3702, "二", "township"]):
+        sheet.append(row)
+    book.save(desk.folder / ".made")
+    (desk.folder / ".made").rename(desk.folder / "day-1.xlsx")
+    assert await desk.work()
+    content = f"{HEADER}\n3701,一,township,\n3702,贰,township,\n".encode("gb18030")
+    desk.drop("day-2.csv.gz", gzip.compress(content))
+    assert await desk.work()
+    assert {key: record["name"] for key, record in desk.topic.state.items()} == {
+        "3701": "一", "3702": "贰",
+    }  # fmt: skip
+    report = desk.report("done", "day-2.csv.gz")
+    assert (report.updates, report.unchanged) == (1, 1)
+    assert report.read_as == {"format": "csv", "encoding": "gb18030", "separator": "comma"}
 
 
 async def test_a_delta_is_taken_as_it_is(tmp_path: Path) -> None:
