@@ -100,7 +100,7 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
             raise Wrong("`schema.table`", f"`{self.table}`", "table") from None
         try:
             ZoneInfo(self.timezone)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise Wrong(
                 "a time zone such as `Asia/Shanghai`", f"`{self.timezone}`", "timezone"
             ) from None
