@@ -103,7 +103,7 @@ class Commit(NamedTuple):
 class Relation(NamedTuple):
     """A table as it is from here on; ``columns`` in the order of its rows, each with its type's OID and
     modifier, or with its name. ``identity`` are the columns of its replica identity; None when that is
-    not told. ``partial``: may there be columns that are not told?"""
+    not told."""
 
     id: int
     schema: str
@@ -111,7 +111,6 @@ class Relation(NamedTuple):
     columns: tuple[str, ...]
     types: tuple[tuple[int, int] | str, ...]
     identity: frozenset[str] | None
-    partial: bool = False
 
 
 class Insert(NamedTuple):

@@ -83,9 +83,6 @@ class Layouts:
     async def of(self, side: Connection, relation: Relation) -> Layout:
         """The layout of a table that the stream tells of. Raises psycopg.Error."""
         table = self._table
-        told = set(relation.columns)
-        if relation.partial:
-            relation = await self._completed(side, relation)
         oids, names = await self._types(side, relation)
         await table.types.learn(side, oids)
         places: dict[str, str] = {}
@@ -102,8 +99,7 @@ class Layouts:
         fault = self._fault(there)
         stale: tuple[str, ...] = ()
         if fault is None:
-            seen = {column: name for column, (_, name) in there.items() if column in told}
-            self._before = self._before | seen if relation.partial else seen
+            self._before = {column: name for column, (_, name) in there.items()}
         else:
             bad = tuple(field for field in table.columns if self._bad(field, there))
             if table.key not in bad and await self._mended(side):
@@ -129,23 +125,6 @@ class Layouts:
         if not whole:
             self._before = before
         return whole
-
-    async def _completed(self, side: Connection, relation: Relation) -> Relation:
-        """With the columns, at the end, that the catalogue has beside those told of."""
-        cursor = await side.execute(
-            """
-            SELECT attname, atttypid::int8, atttypmod FROM pg_attribute
-            JOIN pg_class relation ON relation.oid = attrelid
-            JOIN pg_namespace space ON space.oid = relnamespace
-            WHERE nspname = %s AND relname = %s AND attnum > 0 AND NOT attisdropped
-            """,
-            (relation.schema, relation.table),
-        )
-        more = [row for row in await cursor.fetchall() if row[0] not in relation.columns]
-        return relation._replace(
-            columns=(*relation.columns, *(row[0] for row in more)),
-            types=(*relation.types, *((int(row[1]), int(row[2])) for row in more)),
-        )
 
     async def _types(self, side: Connection, relation: Relation) -> tuple[list[int], list[str]]:
         """OID and name of each column's type."""

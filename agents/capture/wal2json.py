@@ -5,7 +5,8 @@ For servers that have no pgoutput, as PostgreSQL's relatives. What differs from 
 - Tables have names, not numbers, and there is no message that describes one: the first row of a table,
   and the first that has other columns or types, is answered by a :class:`Relation`; handle that and
   decode the same bytes again.
-- Large columns that did not change are left out of an update's row.
+- Large columns that did not change are left out of an update's row, also of the first by which a table
+  is known: columns that are not told of yet are for the catalogue to find.
 - NaN and Infinity of numbers come as null, and cannot be told from it.
 """
 
@@ -100,15 +101,13 @@ class Decoder:
         if (other := self._other(relation, change)) is not None:
             self._tables[change.schema, change.table] = other
             return other
-        # The reading goes on with fields of columns that were not told of yet.
-        whole_reading = self._readings[relation.id].columns
-        reading = dict(zip(relation.columns, whole_reading, strict=False))
+        reading = dict(zip(relation.columns, self._readings[relation.id].columns, strict=True))
         if change.action == "D":
             return Delete(relation.id, _row(change.identity, reading))
         new = _row(change.columns, reading)
         if change.action == "I":
             return Insert(relation.id, new)
-        for field, _ in whole_reading:
+        for field, _ in reading.values():
             if field is not None:
                 new.setdefault(field, UNCHANGED)
         old = _row(change.identity, reading) if change.identity else None
@@ -119,7 +118,7 @@ class Decoder:
         name = (change.schema, change.table)
         if name not in self._tables:
             self._tables[name] = Relation(
-                len(self._tables), change.schema, change.table, (), (), None, partial=True
+                len(self._tables), change.schema, change.table, (), (), None
             )
         return self._tables[name]
 
@@ -137,10 +136,8 @@ class Decoder:
             identity = frozenset(one.name for one in change.identity)
         if columns == known and identity == relation.identity:
             return None
-        partial = not inserted and (relation.partial or columns != known)
-        types = tuple(columns.values())
-        return Relation(
-            relation.id, relation.schema, relation.table, tuple(columns), types, identity, partial
+        return relation._replace(
+            columns=tuple(columns), types=tuple(columns.values()), identity=identity
         )
 
 

@@ -81,7 +81,7 @@ async def test_every_kind_of_change(
 async def test_an_update_first_seen_without_its_large_column_is_whole(
     base: psycopg.AsyncConnection[Any], elsewhere: str, plugin: str
 ) -> None:
-    """Red when wal2json's first row is taken for all columns there are: tried."""
+    """Red when columns that a layout lacks are not looked for in the table: tried."""
     large = "大" * 9_000
     await base.execute("INSERT INTO person VALUES ('1', 'a', %s)", (large,))
     reading = Reading(source(elsewhere, plugin))
