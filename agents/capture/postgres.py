@@ -44,6 +44,7 @@ from agents.capture.postgres_slot import (
     sequences_of,
     tag_of,
 )
+from agents.capture.postgres_snapshot import Snapshot
 from agents.capture.postgres_stream import HEAD, Stream
 from agents.capture.postgres_types import CHINA, Types
 from agents.capture.postgres_wal import Upkeep, parse_size
@@ -58,6 +59,8 @@ GATHER = 0.02
 IDLE = 1.0
 #: Seconds between looks at what partitions the table has.
 WATCH = 2.0
+#: Seconds that a committed transaction may be unseen in the table.
+SHOWN = 60.0
 #: Seconds that a source which must stop waits for what it told to be safe.
 LAST = 10.0
 
@@ -208,6 +211,8 @@ class PostgresSource:
         self._side: psycopg.AsyncConnection[Any] | None = None
         self._begin: pgoutput.Begin | None = None
         self._number = 0
+        #: The commit LSN of the last transaction that the tables were seen to show.
+        self._shows = 0
         #: How ids and sequences of this transaction begin, and its time.
         self._named = ("", "", 0)
         self._skip = False
@@ -618,6 +623,7 @@ class PostgresSource:
         key = str(fields[self._table.key])
         if missing and self._number >= self._first:
             assert self._side
+            await self._shown()
             query = self._table.select(missing, sql.SQL("WHERE {0} = %s"))
             cursor = await self._side.execute(query, (key,))
             found = self._table.rows(cursor, missing)
@@ -626,6 +632,30 @@ class PostgresSource:
                 return
             fields.update(found[0])
         self._tell(changes, key, fields)
+
+    async def _shown(self) -> None:
+        """Wait until the tables show the transaction that is told of: what they showed before that would
+        be older than what the log says. Raises Unavailable."""
+        assert self._side
+        assert self._begin
+        if self._shows == self._begin.commit_lsn:
+            return
+        deadline = time.monotonic() + SHOWN
+        while True:
+            cursor = await self._side.execute("SELECT pg_current_snapshot()::text")
+            row = await cursor.fetchone()
+            assert row
+            if Snapshot.parse(row[0]).sees(self._begin.xid):
+                self._shows = self._begin.commit_lsn
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "A transaction that is in the log is not to be seen in the table: does its commit"
+                    " wait for a synchronous standby that is away?",
+                    table=self._table.name_,
+                    xid=self._begin.xid,
+                )
+            await asyncio.sleep(0.02)
 
     def _tell(
         self,

@@ -27,6 +27,7 @@ from agents.base.errors import SourceMismatch, Unavailable
 from agents.capture.pgoutput import Message
 from agents.capture.postgres_key import Key
 from agents.capture.postgres_setup import Connection, Table, speak_plainly
+from agents.capture.postgres_snapshot import Snapshot
 
 log = structlog.get_logger()
 
@@ -75,30 +76,8 @@ class Copied(NamedTuple):
     time: int
 
 
-class _Snapshot(msgspec.Struct):
-    """``pg_current_snapshot()``: which transactions a chunk saw."""
-
-    xmin: int
-    xmax: int
-    running: frozenset[int]
-
-    @classmethod
-    def parse(cls, text: str) -> "_Snapshot":
-        xmin, xmax, running = text.split(":")
-        return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in running.split(",") if xid))
-
-    def sees(self, xid: int) -> bool:
-        """Was the transaction ``xid`` (its lower 32 bits) committed for the snapshot?"""
-        full = (self.xmax & ~0xFFFFFFFF) | xid
-        if full - self.xmax > 1 << 31:
-            full -= 1 << 32
-        elif self.xmax - full > 1 << 31:
-            full += 1 << 32
-        return full < self.xmin or (full < self.xmax and full not in self.running)
-
-
 class _Chunk(msgspec.Struct):
-    snapshot: _Snapshot
+    snapshot: Snapshot
     time: int
     #: By key as the server writes it; a key stands once.
     rows: dict[str, dict[str, Any]]
@@ -281,13 +260,13 @@ class Copier:
         )
         row = await cursor.fetchone()
         assert row
-        now = _Snapshot.parse(row[0])
+        now = Snapshot.parse(row[0])
         deadline = time.monotonic() + BEFORE
         while row[1] and time.monotonic() < deadline:
             cursor = await connection.execute("SELECT pg_current_snapshot()::text")
             found = await cursor.fetchone()
             assert found
-            if _Snapshot.parse(found[0]).xmin >= now.xmax or not now.running:
+            if Snapshot.parse(found[0]).xmin >= now.xmax or not now.running:
                 return
             await asyncio.sleep(0.2)
 
@@ -323,7 +302,7 @@ class Copier:
         if not passed and last is not None:
             assert self._furthest is not None
             passed = await self._key.reaches(connection, last, self._furthest)
-        chunk = _Chunk(_Snapshot.parse(row[0]), int(row[1]), rows, last, end, passed)
+        chunk = _Chunk(Snapshot.parse(row[0]), int(row[1]), rows, last, end, passed)
         await connection.execute(
             "SELECT pg_logical_emit_message(true, %s::text, %s::text)",
             (PREFIX, f"{self._session}:{number}"),

@@ -72,7 +72,7 @@ KINDS: dict[str, tuple[str, Shape, st.SearchStrategy[Any]]] = {
         "jsonb", Map(values=String(), nullable=True),
         st.dictionaries(st.sampled_from(["a", "乙"]), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)),
     ),
-    "large": ("text", String(nullable=True), st.integers(0, 9_000).map("大".__mul__)),
+    "large": ("text", String(nullable=True), st.sampled_from([1, 3_000, 9_000]).map("大".__mul__)),
 }  # fmt: skip
 
 TABLE = (
@@ -84,11 +84,15 @@ TABLE = (
 
 KEYS = [f"3701{number:02}" for number in range(1, 9)]
 VALUES = st.fixed_dictionaries(
-    {}, optional={name: st.none() | values for name, (_, _, values) in KINDS.items()}
+    {"large": KINDS["large"][2]},
+    optional={
+        name: st.none() | values for name, (_, _, values) in KINDS.items() if name != "large"
+    },
 )
+PUT = st.tuples(st.just("put"), st.sampled_from(KEYS), VALUES)
+TOUCH = st.tuples(st.just("touch"), st.sampled_from(KEYS))
 STATEMENT = st.one_of(
-    st.tuples(st.just("put"), st.sampled_from(KEYS), VALUES),
-    st.tuples(st.just("put"), st.sampled_from(KEYS), VALUES),
+    *(PUT, PUT, PUT, TOUCH, TOUCH),
     st.tuples(st.just("rename"), st.sampled_from(KEYS), st.sampled_from(KEYS)),
     st.tuples(st.just("delete"), st.sampled_from(KEYS)),
     st.tuples(st.just("some"), st.integers(2, 40)),
@@ -202,6 +206,11 @@ async def execute(office: psycopg.AsyncConnection[Any], statement: tuple[Any, ..
             f"INSERT INTO kinds (code, name, level{listed}) VALUES (%s, %s, 'county'{marks})"
             f" ON CONFLICT (code) DO UPDATE SET {updates}".encode(),
             (statement[1], f"n{len(names)}", *values),
+        )
+    elif kind == "touch":
+        await office.execute(
+            "UPDATE kinds SET parent = CASE parent WHEN '37' THEN '3701' ELSE '37' END WHERE code = %s",
+            (statement[1],),
         )
     elif kind == "rename":
         await office.execute(
