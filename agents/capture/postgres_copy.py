@@ -42,7 +42,6 @@ AHEAD = 2
 #: Seconds that one chunk may take the server, where an index brings the rows in order of their keys, and
 #: where all rows must be sorted for each chunk.
 PATIENCE, PATIENCE_UNSORTED = 30, 600
-_TOO_LONG = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 #: Seconds a chunk may wait for a lock, and at most for transactions of before the copy.
 LOCK, BEFORE = 10, 60.0
 
@@ -103,6 +102,8 @@ class Copier:
         self._key = key
         self._size = size
         self._step = FEW
+        #: What was said last of a chunk that could not be read.
+        self._said = ""
         self._tag = tag
         self._session = uuid.uuid4().hex
         self._number = 0
@@ -222,7 +223,7 @@ class Copier:
                 last = chunk.last
                 if chunk.end:
                     return
-        except (psycopg.DataError, psycopg.ProgrammingError) as error:
+        except (psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError) as error:
             if self.progress.where:
                 self.failure = error.diag.message_primary or str(error)
                 return
@@ -279,13 +280,16 @@ class Copier:
             except BaseException as error:
                 if self._chunks and self._chunks[-1][0] == number:
                     self._chunks.pop()
-                if not isinstance(error, _TOO_LONG) or self._size <= FEW:
+                if isinstance(error, psycopg.errors.LockNotAvailable):
+                    said = "the table is locked; the copy waits"
+                elif isinstance(error, psycopg.errors.QueryCanceled) and self._size > FEW:
+                    self._size = max(self._size // 4, FEW)
+                    said = "a chunk of the table took too long, the next is smaller"
+                else:
                     raise
-                self._size = max(self._size // 4, FEW)
-                log.warning(
-                    "a chunk of the table took too long, the next is smaller",
-                    table=self._table.name_, rows=self._size, said=error.diag.message_primary,
-                )  # fmt: skip
+                if said != self._said:
+                    self._said = said
+                    log.warning(said, table=self._table.name_, rows=self._size)
                 await asyncio.sleep(1.0)
 
     async def _read_in(self, connection: Connection, last: str | None, number: int) -> _Chunk:

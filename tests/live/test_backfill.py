@@ -88,6 +88,11 @@ async def test_a_backfill_tells_every_row_again_while_the_stream_goes_on(
         at_a_row = requests.ask(
             "backfill", part.hop.contract, where="1 / (code::int - 100000900) <> 0"
         )
+        await office.execute(
+            "CREATE FUNCTION writes() RETURNS bool LANGUAGE sql AS"
+            " 'INSERT INTO division VALUES (''0''); SELECT true'"
+        )
+        writing = requests.ask("backfill", part.hop.contract, where="writes()")
         nonsense = requests.ask("backfill", part.hop.contract, where="nom = 'x'")
         for number in range(100):
             await office.execute(
@@ -101,6 +106,7 @@ async def test_a_backfill_tells_every_row_again_while_the_stream_goes_on(
             (wrong, "multiple commands"),
             (nonsense, '"nom" does not exist'),
             (at_a_row, "division by zero"),
+            (writing, "read-only transaction"),
         ):
             answer = await answered(requests, request)
             assert answer.state == "failed"
