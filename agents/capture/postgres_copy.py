@@ -319,7 +319,7 @@ class Copier:
     ) -> tuple[dict[str, dict[str, Any]], bool]:
         """Rows after ``last`` in the order of their keys, and whether the table ends with them.
 
-        As many as one chunk holds; of a key that may stand more than once all or none.
+        As many as one chunk holds; of rows with the same key, if there are such, one.
         """
         table, size = self._table, self._size
         fields = list(table.columns)
@@ -327,7 +327,7 @@ class Copier:
         at, read, seen = fields.index(table.key), 0, 0
         rows: dict[str, dict[str, Any]] = {}
         while True:
-            step = min(self._step, size - read) if self._key.unique else self._step
+            step = min(self._step, size - read)
             cursor = await connection.execute(f"FETCH {step} FROM levelsync_copy".encode())
             result = cursor.pgresult
             assert result
@@ -342,12 +342,7 @@ class Copier:
             self._step = max(10, min(STEP, int(BYTES / 4 / width)))
             if len(found) < step:
                 return rows, True
-            if read < size and seen < BYTES:
-                continue
-            if self._key.unique:
-                return rows, False
-            if len(rows) > 1:
-                rows.popitem()  # there may be more of this key
+            if read == size or seen >= BYTES:
                 return rows, False
 
     def _query(self, fields: list[str], last: str | None) -> sql.Composed:
@@ -358,9 +353,14 @@ class Copier:
         if last is not None:
             conditions.append(self._key.after(last))
         which = sql.SQL("WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("")
-        limit = sql.SQL(f"LIMIT {self._size}" if self._key.unique else "")
-        return sql.SQL("DECLARE levelsync_copy NO SCROLL CURSOR FOR {} {} ORDER BY {} {}").format(
-            self._table.select(fields, sql.SQL("")), which, self._key.column, limit
+        # With a limit the planner takes the index, where there is one.
+        return sql.SQL(
+            "DECLARE levelsync_copy NO SCROLL CURSOR FOR {} {} ORDER BY {} LIMIT {}"
+        ).format(
+            self._table.select(fields, sql.SQL("")),
+            which,
+            self._key.column,
+            sql.Literal(self._size),
         )
 
 
