@@ -43,7 +43,7 @@ def test_sizes_are_read_and_told_as_postgresql_writes_them() -> None:
         512 * MB,
         8192,
     ]
-    for text in ("", "10 gigabytes", "-1GB", "1.5GB"):
+    for text in ("10 gigabytes", "-1GB", "1.5GB"):
         with pytest.raises(ValueError, match=text):
             parse_size(text)
     assert [told_size(size) for size in (17, 8192, 1.5 * GB, 12 * GB)] == [
