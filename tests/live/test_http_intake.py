@@ -309,7 +309,10 @@ async def test_senders_who_repeat_until_answered_are_taken_once_over_kills(
             sys.executable, "-m", "tests.live.http_intake",
             kafka.bootstrap, str(port), "http_killed", str(tmp_path / f"state-{turn // 2}"),
         )  # fmt: skip
-        await asyncio.sleep(chance.uniform(1.6, 2.4))
+        # In the middle of it, however long the start takes.
+        before = len(answered)
+        await until_true(lambda: len(answered) > before + 40, 40)  # noqa: B023
+        await asyncio.sleep(chance.uniform(0, 0.3))
         process.kill()
         await process.wait()
     stop = True

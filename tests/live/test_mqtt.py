@@ -21,7 +21,9 @@ from agents.capture.mqtt_session import Address, Session
 from agents.demo.servers import KafkaServer, NotInstalled, free_ports
 from agents.kafka.cluster import Cluster
 from agents.kafka.letters import read_letters
+from agents.kafka.wire import Connection
 from contracts.envelope import header
+from tests.live.capture import DIVISION
 from tests.live.mosquitto import Mosquitto
 from tests.live.mqtt import capture
 from tests.live.streams import ids, read_all, until_true
@@ -66,6 +68,19 @@ def text(number: int, **more: Any) -> bytes:
     return msgspec.json.encode({"name": f"v{number}", "level": "township", **more})
 
 
+async def grown(cluster: Cluster, topic: str, by: int) -> None:
+    """Wait until so many more records are in ``topic``."""
+    async with asyncio.timeout(40), Connection(cluster) as connection:
+        parts = [(topic, number) for number in range(DIVISION.partitions)]
+
+        async def total() -> int:
+            return sum(end for _, end in (await connection.ends(parts)).values())
+
+        before = await total()
+        while await total() < before + by:
+            await asyncio.sleep(0.05)
+
+
 class Devices:
     """Publishes with QoS 1 until told to stop; ``sent`` are those the broker has answered for."""
 
@@ -105,7 +120,9 @@ async def test_nothing_is_lost_or_told_twice_when_agent_and_broker_die(
             sys.executable, "-m", "tests.live.mqtt",
             kafka.bootstrap, str(broker.port), subject, str(tmp_path / "state"),
         )  # fmt: skip
-        await asyncio.sleep(chance.uniform(1.0, 1.8))
+        # In the middle of it, however long the start takes.
+        await grown(cluster, f"{subject}.v1", 150)
+        await asyncio.sleep(chance.uniform(0, 0.3))
         if turn in (1, 4):
             await broker.stop()
             await broker.start()

@@ -33,7 +33,7 @@ def test_lines_are_cut_wherever_the_pieces_end() -> None:
 
 
 def test_a_line_too_long_is_never_held() -> None:
-    """Red when ``Lines.feed`` keeps what it skips: tried."""
+    """Red when ``Lines.feed`` waits for the end of a line, however long: tried."""
     lines = Lines(1_000)
     for _ in range(1_000):
         assert lines.feed(b"x" * 1_000) == []
