@@ -37,11 +37,12 @@ class Mosquitto(Server):
                 "Expected `mosquitto` on the path, found none.", do="run deploy/setup"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        named = {line.split()[0] for line in self._settings}
         # As root it changes to another user, who could not write here.
         lines = [
             f"user {pwd.getpwuid(os.getuid()).pw_name}",
             f"listener {self.port} 127.0.0.1",
-            *KEEPING,
+            *(line for line in KEEPING if line.split()[0] not in named),
             f"persistence_location {self.folder}/",
             *self._settings,
         ]

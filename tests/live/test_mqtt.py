@@ -14,10 +14,16 @@ import msgspec
 import pytest
 
 from agents.base.errors import Unavailable
+from agents.base.findings import Finding
+from agents.base.requests import Requests
 from agents.base.run import supervise
+from agents.base.status import Hop
 from agents.capture import mqtt_session
 from agents.capture.intake import Intake
+from agents.capture.mqtt import MqttTopics
 from agents.capture.mqtt_session import Address, Session
+from agents.capture.published import Published
+from agents.capture.source import Place
 from agents.demo.servers import KafkaServer, NotInstalled, free_ports
 from agents.kafka.cluster import Cluster
 from agents.kafka.letters import read_letters
@@ -315,6 +321,59 @@ async def test_passwords_and_tls_are_what_the_broker_asks_for(
                 assert "right" not in (part.hop.error or "")
     finally:
         await server.stop()
+
+
+async def test_doctor_says_what_a_broker_grants(tmp_path: Path) -> None:
+    """And whether it threw anything away; a session that is not there afterwards takes no messages."""
+    port = free_ports(1)[0]
+    # Of what waits for a client that is away it keeps one message, and throws the others away.
+    limits = ("allow_anonymous true", "max_queued_messages 1", "sys_interval 1")
+    server = Mosquitto(tmp_path / "mosquitto", port, limits)
+    await started(server)
+    try:
+        for _ in range(2):
+            found = await found_by_doctor(port, tmp_path)
+            assert [each.judgement for each in found] == ["ok", "ok"]
+        async with aiomqtt.Client("127.0.0.1", port) as client:
+            for number in range(5):
+                await client.publish("divisions/370102001", text(number), qos=1)
+            await asyncio.sleep(2)
+            found = await found_by_doctor(port, tmp_path)
+            assert [each.judgement for each in found] == ["ok", "ok"]
+            away = Address("127.0.0.1", port, "away", 5, None, None, None, 3600, 500)
+            async with Session(away) as session:
+                await session.listen("divisions/+")
+            for number in range(5):
+                await client.publish("divisions/370102001", text(number), qos=1)
+            async with asyncio.timeout(10):
+                while (await found_by_doctor(port, tmp_path))[-1].judgement != "warning":
+                    await asyncio.sleep(0.2)
+    finally:
+        await server.stop()
+    found = await found_by_doctor(port, tmp_path)
+    assert [each.judgement for each in found] == ["wrong"]
+    assert "does not answer" in found[0].found
+
+
+async def found_by_doctor(port: int, state: Path, **settings: Any) -> list[Finding]:
+    """What ``levelsync doctor`` finds at the broker on ``port``."""
+    topics = MqttTopics(
+        **{
+            "contract": "division.v1",
+            "url": f"mqtt://127.0.0.1:{port}",
+            "topic": "divisions/{code}",
+            **settings,
+        }
+    )
+    place = Place(
+        contract=DIVISION,
+        node="37",
+        state=state,
+        requests=Requests(state),
+        published=Published(Cluster("127.0.0.1:1"), DIVISION),
+        hop=Hop("capture", "division.v1", "", ""),
+    )
+    return await topics.examine(place)
 
 
 def authority(folder: Path) -> None:
