@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from agents.base.config import Wrong
-from agents.capture.mqtt import MqttTopics, _parsed
+from agents.capture.mqtt import MqttTopics
 from agents.capture.mqtt_payload import Reading, Said
+from agents.capture.mqtt_source import _parsed
 from agents.capture.mqtt_template import Template
 from agents.capture.sequence import Arrivals
 from contracts.rejected import Rejected
