@@ -172,11 +172,11 @@ class Copier:
         sees, key, touched = chunk.snapshot.sees, self._table.key, self._touched
         if touched:
             self._touched = touched = {key: xid for key, xid in touched.items() if not sees(xid)}
-        rows = [(raw, str(row[key]), row) for raw, row in chunk.rows.items()]
+        prefix, at = self.name(""), chunk.time
         told = [
-            Copied(self.name(raw), name, row, chunk.time)
-            for raw, name, row in rows
-            if name not in touched
+            Copied(prefix + raw, name, row, at)
+            for raw, row in chunk.rows.items()
+            if (name := str(row[key])) not in touched
         ]
         self.progress = msgspec.structs.replace(
             self.progress,

@@ -7,6 +7,10 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
+from psycopg.types.string import TextLoader
 
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.capture import postgres_name
@@ -48,14 +52,42 @@ class Table(msgspec.Struct, frozen=True):
         result = cursor.pgresult
         assert result is not None
         converters = [self.types[result.ftype(at)].convert for at in range(len(fields))]
-        rows = []
-        for number in range(result.ntuples):
-            row = {}
-            for at, field in enumerate(fields):
-                raw = result.get_value(number, at)
-                row[field] = None if raw is None else value_of(raw, converters[at])
-            rows.append(row)
+        try:
+            texts = _texts(result)
+        except UnicodeDecodeError:
+            return [
+                {
+                    field: None if raw is None else value_of(raw, converters[at])
+                    for at, field in enumerate(fields)
+                    for raw in (result.get_value(number, at),)
+                }
+                for number in range(result.ntuples)
+            ]
+        rows = [dict(zip(fields, values, strict=True)) for values in texts]
+        for field, convert in zip(fields, converters, strict=True):
+            if convert is not None:
+                for row in rows:
+                    if (text := row[field]) is not None:
+                        row[field] = convert(text)
         return rows
+
+
+class _Texts:
+    """What psycopg asks how to load values: every one as its text, whatever its type."""
+
+    connection = None
+    adapters = AdaptersMap()
+
+
+_Texts.adapters.register_loader(0, TextLoader)
+
+
+def _texts(result: PGresult) -> list[tuple[str | None, ...]]:
+    """The rows of a result as psycopg's own C reads them, which is three times as quick as cell by
+    cell. Raises UnicodeDecodeError."""
+    loader = Transformer(_Texts())
+    loader.set_pgresult(result, set_loaders=True, format=Format.TEXT)
+    return loader.load_rows(0, result.ntuples, tuple)
 
 
 @contextlib.contextmanager
