@@ -7,8 +7,9 @@ Debezium is Kafka Connect in standalone mode with the settings beside this file,
 
 - ``big-transaction``: both stream already and have streamed a warm-up, one transaction of the same rows.
   Then one transaction; counted is from its COMMIT to its last row in Kafka.
-- ``latency``: single-row commits by several connections; for each row the time from its COMMIT having
-  returned to its arrival at a bare consumer, the same for both. The first seconds are left out.
+- ``latency``: after such a warm-up, single-row commits by several connections; for each row the time from
+  its COMMIT having returned to its arrival at a bare consumer, the same for both. The first seconds are
+  left out.
 - ``first-copy``: the rows are there before the side starts. Counted is from a fifth of them in Kafka to all,
   so that the start of a JVM and much of its compiling are not; ``cpu_s_with_start`` is the whole.
 
@@ -71,8 +72,10 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Commits a second, and for how many seconds: first not counted, then counted."""
+    """Rows of a transaction before; then commits a second, and for how many seconds: first not counted,
+    then counted."""
 
+    before: int
     rate: int
     warm_s: float
     seconds: float
@@ -80,7 +83,7 @@ class Load(msgspec.Struct, frozen=True):
 
 #: What there is in full and for ``--quick``.
 BIG = (Transaction(100_000, 300_000), Transaction(20_000, 60_000))
-LATENCY = (Load(1_000, 10.0, 20.0), Load(1_000, 3.0, 4.0))
+LATENCY = (Load(100_000, 1_000, 5.0, 20.0), Load(20_000, 1_000, 2.0, 4.0))
 COPY = (1_000_000, 100_000)
 
 
@@ -144,7 +147,7 @@ async def big_transaction(servers: Servers, quick: bool, peer_first: bool) -> di
     """One large transaction while both stream."""
     transaction = BIG[quick]
 
-    async def load(each: "_Side") -> dict[str, Any]:
+    async def load(each: "Side") -> dict[str, Any]:
         await each.start()
         await each.insert(range(1))
         await each.streaming(1)
@@ -167,21 +170,23 @@ async def latency(servers: Servers, quick: bool, peer_first: bool) -> dict[str, 
     load_ = LATENCY[quick]
     warm, count = int(load_.rate * load_.warm_s), int(load_.rate * (load_.warm_s + load_.seconds))
 
-    async def load(each: "_Side") -> dict[str, Any]:
+    async def load(each: "Side") -> dict[str, Any]:
         await each.start()
         await each.insert(range(1))
         await each.streaming(1)
-        writer = Commits(each.folder, each.dsn, load_.rate, 1, count)
+        await each.insert(range(1, load_.before))
+        await each.arrived(load_.before)
+        writer = Commits(each.folder, each.dsn, load_.rate, load_.before, count)
         try:
             writer.start()
-            seen, begin, end = await each.watch(writer, warm + 1, count + 1)
+            seen, begin, end = await each.watch(writer, warm, count)
         finally:
             await writer.stop()
         made = writer.made()
         assert made is not None
         late = sorted(made, key=made.__getitem__)[warm:]
         latencies = [(seen[key] - made[key]) * 1000 for key in late]
-        speed = pace_since([begin, end], [range(count + 1)], begin)
+        speed = pace_since([begin, end], [range(count)], begin)
         return side(speed, each.rss_mb, latencies, what="rows")
 
     return await _beside(servers, "latency", load, peer_first)
@@ -191,7 +196,7 @@ async def first_copy(servers: Servers, quick: bool, peer_first: bool) -> dict[st
     """A table that is there before the side starts."""
     rows = COPY[quick]
 
-    async def load(each: "_Side") -> dict[str, Any]:
+    async def load(each: "Side") -> dict[str, Any]:
         await each.insert(range(rows))
         await each.start()
         samples = await each.arrived(rows)
@@ -215,7 +220,7 @@ NAMES = tuple(CASES)
 async def _beside(
     servers: Servers,
     name: str,
-    load: Callable[["_Side"], Awaitable[dict[str, Any]]],
+    load: Callable[["Side"], Awaitable[dict[str, Any]]],
     peer_first: bool,
 ) -> dict[str, Any]:
     """``load`` through both sides, one after the other."""
@@ -227,7 +232,7 @@ async def _beside(
         folder = servers.folder / f"{name}-{who}"
         database = f"{name}-{who}".replace("-", "_")
         dsn = await servers.postgres.create(database)
-        each = _Side(servers, folder, dsn, kind)
+        each = Side(servers, folder, dsn, kind)
         async with each:
             answers[who] = await load(each)
             _say(name, "comparing the copy")
@@ -241,7 +246,7 @@ async def _beside(
     }
 
 
-class _Side:
+class Side:
     """One side's table, process and topic, as long as the block lasts."""
 
     def __init__(self, servers: Servers, folder: Path, dsn: str, kind: type[Process]) -> None:
@@ -253,7 +258,7 @@ class _Side:
         self._parts = parts_of(kind.topic, PARTITIONS)
         self._connection = Connection(servers.cluster)
 
-    async def __aenter__(self) -> "_Side":
+    async def __aenter__(self) -> "Side":
         self._office = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True)
         for each in MAKE:
             await self._office.execute(each.encode())
@@ -320,9 +325,11 @@ class _Side:
     async def watch(
         self, writer: Commits, warm: int, rows: int
     ) -> tuple[dict[str, float], Sample, Sample]:
-        """Note when each row arrived, by key, and how things stood after ``warm`` and all rows."""
+        """Note when each row from now on arrived, by key, and how things stood after ``warm`` of them and
+        after all."""
         seen: dict[bytes, float] = {}
-        wanted = dict.fromkeys(self._parts, 0)
+        ends = await self._connection.ends(self._parts)
+        wanted = {part: ends[part][1] for part in self._parts}
         begin: Sample | None = None
         deadline = time.monotonic() + 120
         ((node, _),) = (await self._connection.leaders(wanted)).items()

@@ -20,6 +20,7 @@ from agents.capture.pgoutput import (
     Truncate,
     Update,
     decode,
+    inserted,
 )
 
 RELATION = (
@@ -111,16 +112,28 @@ VALUES = st.lists(
 )
 
 
-@given(VALUES)
+@given(VALUES, st.lists(st.booleans(), min_size=6, max_size=6), st.booleans())
 def test_a_row_reads_the_same_whichever_way_is_short_enough(
-    values: list[str | bool | None],
+    values: list[str | bool | None], needed: list[bool], turned: bool
 ) -> None:
     """Texts of every length, empty, null and unchanged ones beside each other, with what could be
-    taken for the beginning of a column in them. Red when the length of a text is not
-    compared with the one before it: tried."""
-    names = [f"c{number}" for number in range(len(values))]
-    readings = {7: Reading([(name, None) for name in names])}
-    told = [UNCHANGED if value is False else value for value in values]
-    assert decode(b"I" + struct.pack(">I", 7) + b"N" + row(*values), readings) == Insert(
-        7, dict(zip(names, told, strict=True))
-    )
+    taken for the beginning of a column in them, and columns nobody needs. Red when the last column is
+    taken for a field where nobody needs it: tried."""
+    convert = str.upper if turned else None
+    names = [f"c{number}" if needed[number] else None for number in range(len(values))]
+    readings = {7: Reading([(name, convert) for name in names])}
+    told = {
+        name: UNCHANGED
+        if value is False
+        else value.upper()
+        if turned and isinstance(value, str)
+        else value
+        for name, value in zip(names, values, strict=True)
+        if name is not None
+    }
+    message = b"I" + struct.pack(">I", 7) + b"N" + row(*values)
+    assert decode(message, readings) == Insert(7, told)
+    quickly = inserted(message, readings)
+    texts = all(isinstance(value, str) and len(value) < 65_536 for value in values)
+    assert quickly == (told if texts and values else None)
+    assert inserted(b"D" + message[1:], readings) is None
