@@ -85,18 +85,34 @@ def _innermost(error: Exception) -> Exception:
 
 async def until(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     """The result of ``work``, or None when ``stop`` was set first; ``work`` is then cancelled."""
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        return None
-    finally:
-        for task in (working, stopping):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+    async with Until(stop) as watched:
+        return await watched(work)
+
+
+class Until:
+    """As :func:`until`, for one work after the other: ``stop`` is waited for once, not with each."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    async def __aenter__(self) -> "Until":
+        self._stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping.cancel()
+        await asyncio.gather(self._stopping, return_exceptions=True)
+
+    async def __call__(self, work: Awaitable[T]) -> T | None:
+        """The result of ``work``, or None when it was cancelled because of ``stop``."""
+        working = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((working, self._stopping), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            if not working.done():
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
 
 
 def collect_rarely() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from agents.base.errors import LevelsyncError
 from agents.base.requests import Requests
-from agents.base.run import until
+from agents.base.run import Until
 from agents.base.status import Hop
 from agents.capture.entry import Entry
 from agents.capture.published import Published
@@ -101,7 +101,8 @@ class Intake:
                 self._entry = Entry(self.hop, contract, self._node, copy, await self._waiting())
                 self._replay = Replay(contract, self._requests, self._published, copy, self._entry)
                 await source.open(position, frozenset(held))
-                await self._pump(stop, source, held, newest)
+                async with Until(stop) as unless_stopped:
+                    await self._pump(unless_stopped, source, held, newest)
                 await copy.drain()
                 await self._confirm(source)
             finally:
@@ -162,7 +163,7 @@ class Intake:
         return position, set().union(*(end.held for end in ends.values())), newest
 
     async def _pump(
-        self, stop: asyncio.Event, source: Source, held: set[str], newest: dict[str, str]
+        self, unless_stopped: Until, source: Source, held: set[str], newest: dict[str, str]
     ) -> None:
         copy = self._copy
         marked = asked = time.monotonic()
@@ -170,7 +171,7 @@ class Intake:
         self._before = None
         complete = 0
         while not copy.worn:
-            told = await until(stop, source.read())
+            told = await unless_stopped(source.read())
             if told is None:
                 break
             self.hop.running()
