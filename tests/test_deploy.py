@@ -80,11 +80,12 @@ def test_the_node_file_of_the_readme_is_right(
 ) -> None:
     monkeypatch.setenv("LICENCE_DSN", "host=127.0.0.1")
     monkeypatch.setenv("MASKING_SECRET", "s3cret")
-    node, grant, trust = re.findall(
+    node, grant, precedence, trust = re.findall(
         r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S
     )
     file = tmp_path / "node.toml"
-    file.write_text(node + grant.replace('"370102"', '"370102001"') + trust, encoding="utf-8")
+    text = node + grant.replace('"370102"', '"370102001"') + precedence + trust
+    file.write_text(text, encoding="utf-8")
     (given,) = load(file).grant
     assert given.mask == {"phone": "last4", "name": "hash"}
 
