@@ -31,8 +31,11 @@ def _started(server: _Kind) -> Iterator[_Kind]:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("servers")
-    for each in (folder, *list(folder.parents)[:2]):
-        each.chmod(0o755)  # PostgreSQL runs as another user when we are root
+    # PostgreSQL runs as another user when we are root.
+    for each in (folder, *folder.parents):
+        each.chmod(0o755)
+        if each.name.startswith("pytest-of-"):
+            break
     return folder
 
 

@@ -251,7 +251,7 @@ async def test_a_bad_row_stops_only_its_own_key(levels: Levels) -> None:
         subprocess.run,
         [sys.executable, "-m", "agents.cli", "dead-letters", "list", "--json", str(node)],
         capture_output=True, text=True, check=True,
-        env={**os.environ, "CIVIL_DSN": "x", "POPULATION_DSN": "x"},
+        env={**os.environ, "CIVIL_DSN": "dbname=x", "POPULATION_DSN": "dbname=x"},
     )  # fmt: skip
     letters = [json.loads(line) for line in said.stdout.splitlines()]
     assert [(letter["key"], letter["path"], letter["rule"]) for letter in letters] == [
@@ -263,7 +263,7 @@ async def test_status_tells_every_hop(levels: Levels) -> None:
     said = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "agents.cli", "status", str(levels.folder / f"{COUNTY}.toml")],
-        capture_output=True, text=True, check=False, env={**os.environ, "LICENCE_DSN": "x"},
+        capture_output=True, text=True, check=False, env={**os.environ, "LICENCE_DSN": "dbname=x"},
     )  # fmt: skip
     assert said.returncode == 0, said.stdout
     assert "resident.v2.to.370102 → resident.v2.from.3701" in said.stdout
