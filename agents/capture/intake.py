@@ -30,6 +30,9 @@ from contracts.rejected import Rejected
 #: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
 #: what they say is as young as can be; without that, as while a first copy runs, they come alone.
 OFTEN, SELDOM = 0.8, 1.5
+#: Changes after which others have their turn: the next chunk of a copy is read meanwhile, and other
+#: contracts need not wait.
+TURN = 200
 #: Seconds between looks at what operators ask for.
 ASKED = 1.0
 
@@ -204,7 +207,10 @@ class Intake:
         """Put what the source told into the copy, but what the copy held already."""
         entry, outcome, changes = self._entry, told.outcome, told.changes
         if outcome is None and not held and not newest and _plain(changes):
-            entry.enter_all(changes)
+            for start in range(0, len(changes), TURN):
+                if start:
+                    await asyncio.sleep(0)
+                entry.enter_all(changes[start : start + TURN])
             return
         for index, change in enumerate(changes):
             if isinstance(change, Sweep):
