@@ -9,7 +9,7 @@ from agents.capture.files_settings import FilesFolder
 from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
 from agents.capture.outbox import OutboxTable
-from agents.capture.postgres import PostgresTable
+from agents.capture.postgres_settings import PostgresTable
 from agents.capture.source import SourceSettings
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS

@@ -11,18 +11,15 @@ import contextlib
 import struct
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from agents.base.config import Wrong
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
-from agents.base.findings import Finding
 from agents.base.status import Hop
-from agents.capture import pgoutput, postgres_family, postgres_name
+from agents.capture import pgoutput, postgres_family
 from agents.capture.postgres_backfill import Backfills
 from agents.capture.postgres_copy import ROWS, Copied, Copier, Progress
 from agents.capture.postgres_family import Family
@@ -30,7 +27,6 @@ from agents.capture.postgres_key import key_of
 from agents.capture.postgres_layout import Layout, Layouts
 from agents.capture.postgres_plugin import PLUGINS, candidates
 from agents.capture.postgres_publication import see_publication
-from agents.capture.postgres_rights import examine_table
 from agents.capture.postgres_setup import Table, examine, open_failures
 from agents.capture.postgres_slot import (
     Failover,
@@ -47,8 +43,8 @@ from agents.capture.postgres_slot import (
 from agents.capture.postgres_snapshot import Snapshot
 from agents.capture.postgres_stream import HEAD, Stream
 from agents.capture.postgres_types import CHINA, Types
-from agents.capture.postgres_wal import Upkeep, parse_size
-from agents.capture.source import Change, Changes, Place, SourceSettings, Sweep
+from agents.capture.postgres_wal import Upkeep
+from agents.capture.source import Change, Changes, Place, Sweep
 from contracts.shape import Shape
 
 #: Changes after which a read ends with the transaction, and at most, whatever the transaction.
@@ -67,84 +63,6 @@ LAST = 10.0
 _KEEPALIVE = struct.Struct(">qqb")
 _WAL_PAGE = 8192
 _PAGE_HEADERS = (24, 40)
-
-
-class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
-    """One table, whose changes are read from the database's own log."""
-
-    dsn: str
-    #: ``schema.table``; a part with a dot or a blank in it stands in double quotes.
-    table: str
-    #: Where the clocks stand by which a ``timestamp`` without time zone was written.
-    timezone: str = CHINA
-    #: By which plugin the server tells of its log; auto: pgoutput, or wal2json where there is none.
-    plugin: Literal["auto", "pgoutput", "wal2json"] = "auto"
-    #: Seconds after which a message in the log moves on a stream that nothing else moves; 0 for none.
-    heartbeat: float = 10.0
-    #: How much of its log the server may hold back for us: people are told at half of it, and alarmed
-    #: at 90 %; ``0`` for no bound.
-    wal_budget: str = "10GB"
-    #: ``auto``: the slot is kept on standbys too, where the server can (17 and newer).
-    failover: Failover = "auto"
-
-    def __repr__(self) -> str:
-        return f"PostgresTable(contract={self.contract!r}, table={self.table!r}, dsn=…)"
-
-    @property
-    def collects(self) -> str:
-        """See :class:`agents.base.config.SourceTable`."""
-        return self.table
-
-    def validate(self) -> None:
-        """See :class:`agents.base.config.SourceTable`."""
-        try:
-            postgres_name.split(self.table)
-        except ValueError:
-            raise Wrong("`schema.table`", f"`{self.table}`", "table") from None
-        try:
-            ZoneInfo(self.timezone)
-        except (KeyError, ValueError, OSError):
-            raise Wrong(
-                "a time zone such as `Asia/Shanghai`", f"`{self.timezone}`", "timezone"
-            ) from None
-        try:
-            psycopg.conninfo.conninfo_to_dict(self.dsn)
-        except psycopg.ProgrammingError:
-            # What libpq says quotes the text, and with it perhaps a password.
-            raise Wrong(
-                "libpq's `name=value …` or `postgresql://…`", "something else, not shown", "dsn"
-            ) from None
-        if self.heartbeat < 0:
-            raise Wrong("seconds, 0 for none", f"`{self.heartbeat}`", "heartbeat")
-        try:
-            parse_size(self.wal_budget)
-        except ValueError:
-            raise Wrong("a size such as `10GB`", f"`{self.wal_budget}`", "wal_budget") from None
-
-    def source(self, place: Place) -> "PostgresSource":
-        """See :class:`agents.capture.source.SourceSettings`."""
-        contract = place.contract
-        return PostgresSource(
-            dsn=self.dsn,
-            table=self.table,
-            columns={field: field for field in contract.field_names} | self.columns,
-            key=contract.key,
-            name=place.name,
-            shapes={field: contract.shape_of(field) for field in contract.field_names},
-            timezone=self.timezone,
-            plugin=self.plugin,
-            place=place,
-            heartbeat=self.heartbeat,
-            wal_budget=parse_size(self.wal_budget),
-            failover=self.failover,
-        )
-
-    async def examine(self, place: Place) -> list[Finding]:
-        """See :class:`agents.capture.source.SourceSettings`."""
-        contract = place.contract
-        columns = {field: field for field in contract.field_names} | self.columns
-        table = Table(self.table, columns, contract.key, place.name)
-        return await examine_table(self.dsn, table, parse_size(self.wal_budget), self.plugin)
 
 
 class Position(msgspec.Struct):

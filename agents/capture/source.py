@@ -88,8 +88,8 @@ class Changes(msgspec.Struct, frozen=True):
     ``complete`` is the time, in microseconds since 1970 UTC at the source, up to which every commit
     is at or before ``position``; 0 when that is not known. ``passed`` is True once the source has told
     again every change it was opened with as ``held``, but for those it will never tell again.
-    ``settled`` is True when ``position`` is after every change told so far, False in the middle of a
-    transaction or of a copied chunk: no watermark may be drawn there.
+    ``settled`` is True when ``position`` is exactly after the last change told, in the middle of a
+    transaction too where it can say so; False, as within a copied chunk, no watermark may be drawn.
 
     ``outcome`` is called with the index of each of ``changes`` and what became of it, once Kafka has
     committed that: for sources whose senders wait for an answer. Changes it is never called for, since

@@ -9,7 +9,7 @@ import pytest
 from agents.base.requests import Requests
 from agents.base.status import Hop
 from agents.capture.outbox import DDL, OutboxTable
-from agents.capture.postgres import PostgresTable
+from agents.capture.postgres_settings import PostgresTable
 from agents.capture.published import Published
 from agents.capture.source import Place
 from agents.demo.servers import PostgresServer

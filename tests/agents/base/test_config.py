@@ -7,7 +7,7 @@ import pytest
 
 from agents.base.config import is_below, is_beside
 from agents.base.errors import ConfigError
-from agents.capture.postgres import PostgresTable
+from agents.capture.postgres_settings import PostgresTable
 from agents.demo.servers import node_examples
 from agents.sources import load
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.base.config import Wrong
-from agents.capture.postgres import PostgresTable
 from agents.capture.postgres_layout import fits
 from agents.capture.postgres_name import split
+from agents.capture.postgres_settings import PostgresTable
 from agents.capture.postgres_types import Types, array
 from contracts.shape import (
     Array,
