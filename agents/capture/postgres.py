@@ -560,7 +560,7 @@ class PostgresSource:
             return
         deadline = time.monotonic() + SHOWN
         while True:
-            cursor = await self._side.execute("SELECT pg_current_snapshot()::text")
+            cursor = await self._side.execute("SELECT txid_current_snapshot()::text")
             row = await cursor.fetchone()
             assert row
             if Snapshot.parse(row[0]).sees(self._begin.xid):

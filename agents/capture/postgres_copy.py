@@ -257,14 +257,14 @@ class Copier:
     async def _wait_for_commits(self, connection: Connection) -> None:
         """See that what was told before now is seen by the snapshots to come."""
         cursor = await connection.execute(
-            "SELECT pg_current_snapshot()::text, current_setting('synchronous_standby_names') <> ''"
+            "SELECT txid_current_snapshot()::text, current_setting('synchronous_standby_names') <> ''"
         )
         row = await cursor.fetchone()
         assert row
         now = Snapshot.parse(row[0])
         deadline = time.monotonic() + BEFORE
         while row[1] and time.monotonic() < deadline:
-            cursor = await connection.execute("SELECT pg_current_snapshot()::text")
+            cursor = await connection.execute("SELECT txid_current_snapshot()::text")
             found = await cursor.fetchone()
             assert found
             if Snapshot.parse(found[0]).xmin >= now.xmax or not now.running:
@@ -295,7 +295,7 @@ class Copier:
     async def _read_in(self, connection: Connection, last: str | None, number: int) -> _Chunk:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursor = await connection.execute(
-            "SELECT pg_current_snapshot()::text,"
+            "SELECT txid_current_snapshot()::text,"
             " (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         )
         row = await cursor.fetchone()

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Snapshot(msgspec.Struct):
-    """``pg_current_snapshot()``: which transactions a look saw."""
+    """``txid_current_snapshot()``, as servers of every version call it: which transactions a look saw."""
 
     xmin: int
     xmax: int
