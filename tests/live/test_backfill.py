@@ -14,6 +14,7 @@ from agents.base.errors import Unavailable
 from agents.base.requests import Answer, Request, Requests
 from agents.base.run import supervise
 from agents.capture.intake import Intake
+from agents.capture.postgres_slot import drop_slot
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from contracts.envelope import header
@@ -174,7 +175,7 @@ async def test_a_copy_anew_after_a_lost_slot_deletes_what_went_while_nobody_look
     part = capture(kafka.bootstrap, database, str(tmp_path))
     async with running(part):
         await until_true(lambda: part.hop.complete)
-    await office.execute("SELECT pg_drop_replication_slot(%s)", (database.rpartition("=")[2],))
+    await drop_slot(office, database.rpartition("=")[2])
     await office.execute("DELETE FROM division WHERE code < '100000100'")
     await office.execute("UPDATE division SET name = 'unseen' WHERE code > '100000400'")
     await office.execute("INSERT INTO division VALUES ('200000000', 'born', 'township', NULL)")

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from agents.capture.postgres_slot import drop_slot
 from agents.cli import backfill, main
 from agents.demo.levels import fetch_json
 from agents.demo.servers import AgentProcess, KafkaServer, PostgresServer, free_ports
@@ -99,7 +100,7 @@ async def test_a_contract_stopped_for_a_lost_slot_is_brought_back_by_one_command
             assert (await called("division.v2"))[0] == 2
             await agent.stop()
             await asyncio.sleep(0.5)
-            await office.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+            await drop_slot(office, SLOT)
             await office.execute("DELETE FROM division WHERE code < '100000051'")
             agent.start()
             hop = await until_state(listen, "stopped")

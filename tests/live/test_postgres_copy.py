@@ -8,6 +8,7 @@ import pytest
 
 from agents.capture import postgres_copy
 from agents.capture.postgres import PostgresSource
+from agents.capture.postgres_slot import drop_slot
 from tests.live.reading import Reading
 
 pytestmark = pytest.mark.live
@@ -120,7 +121,7 @@ async def test_a_table_without_an_index_on_its_key_and_one_without_rows(
     finally:
         await reading.close()
     name = "levelsync_" + database.rpartition("=")[2]
-    await office.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+    await drop_slot(office, name)
     told = await copied_over_a_cut(database)
     assert len({change.key for change in told}) == len(told) == 90
 

@@ -12,6 +12,7 @@ import pytest
 
 from agents.base.errors import SourceMismatch
 from agents.capture.postgres import PostgresSource
+from agents.capture.postgres_slot import drop_slot
 from agents.cli import main
 from agents.demo.servers import KafkaServer
 from contracts.subjects import CONTRACTS
@@ -97,7 +98,7 @@ async def test_what_doctor_says_is_enough_and_no_more(
     finally:
         await reading.close()
         await asyncio.sleep(0.3)
-        await office.execute("SELECT pg_drop_replication_slot(%s)", (NAME,))
+        await drop_slot(office, NAME)
     assert [each.fields["name"] for each in reading.told] == ["山东省", "鲁"]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with await psycopg.AsyncConnection.connect(low) as theirs:

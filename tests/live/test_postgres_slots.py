@@ -13,6 +13,7 @@ import pytest
 from agents.base.errors import SlotLost, Unavailable
 from agents.base.requests import Requests
 from agents.capture import postgres_slot
+from agents.capture.postgres_slot import drop_slot
 from agents.demo.servers import KafkaServer, PostgresServer, free_ports
 from agents.kafka.cluster import Cluster
 from tests.live.capture import capture
@@ -64,11 +65,11 @@ async def test_a_slot_of_another_plugin_or_database_is_not_taken(
 ) -> None:
     position = await position_of(database)
     name = "levelsync_" + database.rpartition("=")[2]
-    await base.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+    await drop_slot(base, name)
     await base.execute("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (name,))
     with pytest.raises(SlotLost, match=r"another plugin.*found=test_decoding.*slot=levelsync"):
         await opened(source(database), position)
-    await base.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+    await drop_slot(base, name)
     async with await psycopg.AsyncConnection.connect(
         postgres.dsn("postgres"), autocommit=True
     ) as other:
@@ -77,7 +78,7 @@ async def test_a_slot_of_another_plugin_or_database_is_not_taken(
             with pytest.raises(SlotLost, match=r"another database.*found=postgres"):
                 await opened(source(database), position)
         finally:
-            await other.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+            await drop_slot(other, name)
 
 
 async def test_a_topic_filled_from_another_system_is_not_gone_on_with(

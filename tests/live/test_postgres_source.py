@@ -9,6 +9,7 @@ import pytest
 
 from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.capture.postgres import PostgresSource
+from agents.capture.postgres_slot import patiently
 from agents.demo.servers import PostgresServer
 from tests.live.reading import Reading
 
@@ -317,10 +318,8 @@ async def test_a_slot_that_cannot_go_on_from_the_copys_end_is_not_guessed_around
     position = reading.last.position
     await reading.close()
     await fill(base, 10)
-    await asyncio.sleep(0.3)
-    await base.execute(
-        f"SELECT {done_to_the_slot} FROM pg_replication_slots WHERE database = current_database()"
-    )
+    do = f"SELECT {done_to_the_slot} FROM pg_replication_slots WHERE database = current_database()"
+    await patiently(base, "levelsync", lambda: base.execute(do.encode()))
     with pytest.raises(SlotLost, match=says):
         await opened(source(database), position)
 
