@@ -123,6 +123,7 @@ async def test_an_idle_server_is_left_idle_by_heartbeats(office: Office, databas
         before = upkeep.beats
         for _ in range(7):
             await reading.source.read()
-        assert upkeep.beats - before <= 1, "a checkpoint may have come by"
+        # The server's own work may come by, a checkpoint or a vacuum; without a look there are dozens.
+        assert upkeep.beats - before <= 4
     finally:
         await reading.close()
