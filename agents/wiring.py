@@ -37,6 +37,7 @@ from agents.relay.view import View
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
+from agents.window.office import Office
 from agents.window.store import Store
 from contracts.load import load_steps
 from contracts.model import Contract, Mask, WrongContract
@@ -131,8 +132,19 @@ class Wiring:
             self._store = Store(self._folder("window.sqlite"))
             stack.callback(self._store.close)
             self._feed = Feed(self._store)
-            app = window_app(config.node.name, self._store, self._feed, self._follows, self._seen)
-            await stack.enter_async_context(listening(app, config.window.listen, "window.listen"))
+            office = Office(
+                name=config.node.name,
+                node=config.node.id,
+                store=self._store,
+                feed=self._feed,
+                follows=self._follows,
+                status=self._seen,
+                table=config.window,
+                secret=config.masking.secret if config.masking else "",
+            )
+            await stack.enter_async_context(
+                listening(window_app(office), config.window.listen, "window.listen")
+            )
 
     def beside(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the jobs for as long as the agent does, by name."""

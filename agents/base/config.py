@@ -7,7 +7,6 @@ file, the dotted path, what was expected and what was found. Secrets come from t
 
 import datetime
 import functools
-import hashlib
 import operator
 import os
 import re
@@ -18,7 +17,17 @@ from typing import Any, cast
 
 import msgspec
 
+from agents.base import window
 from agents.base.errors import ConfigError
+from agents.base.table import (
+    Table,
+    Wrong,
+    check_address,
+    check_contract,
+    check_token,
+    sealed_token,
+)
+from agents.base.window import Corrections, Window
 from contracts.expression import Expression, WrongExpression
 from contracts.identifiers import level_of, within
 from contracts.model import Contract, Level, Mask
@@ -29,11 +38,7 @@ _LARGEST_RECORD = 7 * 1024 * 1024
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Node(_Table, frozen=True):
+class Node(Table, frozen=True):
     #: Division code prefix, ``370102``; a department adds its name, ``3701-housing``.
     id: str
     name: str
@@ -45,7 +50,7 @@ class Node(_Table, frozen=True):
         return scope_of(self.id)
 
 
-class Agent(_Table, frozen=True):
+class Agent(Table, frozen=True):
     #: Where /healthz, /readyz, /status and /metrics answer.
     listen: str = "127.0.0.1:8600"
     #: Folder for what the agent may lose but would rather keep.
@@ -59,13 +64,13 @@ class Agent(_Table, frozen=True):
     share: str = "1/1"
 
 
-class Kafka(_Table, frozen=True):
+class Kafka(Table, frozen=True):
     bootstrap: str
     #: Copies of each partition; three in production.
     replicas: int = 1
 
 
-class Parent(_Table, frozen=True):
+class Parent(Table, frozen=True):
     id: str
     bootstrap: str
     replicas: int = 1
@@ -78,7 +83,7 @@ class Parent(_Table, frozen=True):
         return Kafka(bootstrap=self.bootstrap, replicas=self.replicas)
 
 
-class SourceTable(_Table, frozen=True, tag_field="kind"):
+class SourceTable(Table, frozen=True, tag_field="kind"):
     """What every ``[[source]]`` has; the kinds there are say more in :mod:`agents.capture`."""
 
     contract: str
@@ -111,7 +116,7 @@ class SourceTable(_Table, frozen=True, tag_field="kind"):
         """Raise :class:`Wrong` for the first setting that does not fit ``contract``, in the same way."""
 
 
-class Grant(_Table, frozen=True):
+class Grant(Table, frozen=True):
     contract: str
     to: str
     #: Why the child may have it: shown to the child, and in every report.
@@ -137,7 +142,7 @@ def is_over(day: datetime.date, now: float) -> bool:
     return now >= after.timestamp()
 
 
-class Masking(_Table, frozen=True):
+class Masking(Table, frozen=True):
     #: What ``hash`` masks are keyed by: without it nobody can find out what a hash stands for.
     secret: str
 
@@ -145,11 +150,7 @@ class Masking(_Table, frozen=True):
         return "Masking(secret=…)"
 
 
-class Window(_Table, frozen=True):
-    listen: str = "127.0.0.1:8700"
-
-
-class Sender(_Table, frozen=True):
+class Sender(Table, frozen=True):
     """A program that may send records, and which; :func:`load` keeps a hash of its token alone."""
 
     name: str
@@ -163,7 +164,7 @@ class Sender(_Table, frozen=True):
         return f"Sender(name={self.name!r}, token=…, contracts={self.contracts!r})"
 
 
-class IntakeTable(_Table, frozen=True):
+class IntakeTable(Table, frozen=True):
     """Where programs send records over HTTP, for the sources of kind ``http``."""
 
     listen: str = "127.0.0.1:8690"
@@ -176,7 +177,7 @@ class IntakeTable(_Table, frozen=True):
     body_bytes: int = 16 * 1024 * 1024
 
 
-class NodeFile(_Table, frozen=True):
+class NodeFile(Table, frozen=True):
     node: Node
     kafka: Kafka
     agent: Agent = Agent()
@@ -186,6 +187,7 @@ class NodeFile(_Table, frozen=True):
     masking: Masking | None = None
     window: Window | None = None
     intake: IntakeTable | None = None
+    corrections: Corrections | None = None
     #: Public keys of publishers of contracts, by node; see ``levelsync contract publish``.
     trust: dict[str, tuple[str, ...]] = {}
     #: Whose word counts first where several contracts collect the same: a subject or a field of a
@@ -260,8 +262,9 @@ def load(
     steps = tuple(path.parent / each for each in agent.steps)
     agent = msgspec.structs.replace(agent, state=state, key=key, steps=steps)
     intake = config.intake and _sealed(config.intake, path.parent)
+    shown = config.window and window.sealed(config.window, path.parent)
     source = tuple(each.beside(path.parent) for each in config.source)
-    return msgspec.structs.replace(config, agent=agent, intake=intake, source=source)
+    return msgspec.structs.replace(config, agent=agent, intake=intake, window=shown, source=source)
 
 
 def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
@@ -275,13 +278,6 @@ def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
         if (file := getattr(intake, name)) != Path()
     }
     return msgspec.structs.replace(intake, sender=senders, **files)
-
-
-def sealed_token(token: str) -> str:
-    """``sha256:`` and the hash of a token, which may be one already."""
-    if token.startswith("sha256:"):
-        return token
-    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
 @functools.cache
@@ -306,17 +302,6 @@ def _path(kind: type, value: Any) -> Path:
     return Path(value)
 
 
-class Wrong(ValueError):
-    """A setting that cannot be: what was expected, what was found, and its dotted path."""
-
-    #: Whose rules it breaks, where it is a contract's.
-    contract = ""
-
-    def __init__(self, expected: str, found: str, path: str) -> None:
-        self.expected, self.found, self.path = expected, found, path
-        super().__init__(f"Expected {expected}, got {found} - at `$.{path}`")
-
-
 def _validate(config: NodeFile) -> None:
     node = config.node
     try:
@@ -325,12 +310,10 @@ def _validate(config: NodeFile) -> None:
         raise Wrong("a division code such as `370102`", f"`{node.id}`", "node.id") from None
     if level != node.level:
         raise Wrong(f"`{level}`, the level of `{node.scope}`", f"`{node.level}`", "node.level")
-    _address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
-    _address(config.agent.listen, "agent.listen")
+    check_address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
+    check_address(config.agent.listen, "agent.listen")
     if config.window:
-        _address(config.window.listen, "window.listen")
-        if config.window.listen == config.agent.listen:
-            raise Wrong("an address of its own", f"`{config.window.listen}`", "window.listen")
+        window.check(config.window, config.agent.listen, node.scope)
     if config.parent:
         _parent(config.parent, node)
     if config.intake:
@@ -338,7 +321,7 @@ def _validate(config: NodeFile) -> None:
     owned: dict[str, str] = {}
     for index, source in enumerate(config.source):
         path = f"source[{index}]"
-        _named(source.contract, f"{path}.contract")
+        check_contract(source.contract, f"{path}.contract")
         for name in (source.contract, *source.also):
             if name in owned:
                 raise Wrong(
@@ -349,7 +332,7 @@ def _validate(config: NodeFile) -> None:
             owned[name] = source.collects
         subject = source.contract.rpartition(".v")[0]
         for name in source.also:
-            _named(name, f"{path}.also")
+            check_contract(name, f"{path}.also")
             if name.rpartition(".v")[0] != subject:
                 raise Wrong(f"another major of `{subject}`", f"`{name}`", f"{path}.also")
         if source.needs and getattr(config, source.needs) is None:
@@ -377,14 +360,14 @@ def _validate(config: NodeFile) -> None:
                 ) from None
     for what, order in config.precedence.items():
         for name in order:
-            _named(name, f"precedence.{what}")
+            check_contract(name, f"precedence.{what}")
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
         raise Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
 
 
 def _intake(intake: IntakeTable, config: NodeFile) -> None:
-    _address(intake.listen, "intake.listen")
+    check_address(intake.listen, "intake.listen")
     taken = {config.agent.listen, config.window.listen if config.window else ""}
     if intake.listen in taken:
         raise Wrong("an address of its own", f"`{intake.listen}`", "intake.listen")
@@ -403,36 +386,23 @@ def _intake(intake: IntakeTable, config: NodeFile) -> None:
             "intake.record_bytes",
         )
     filled = {source.contract for source in config.source}
-    names: set[str] = set()
-    tokens: set[str] = set()
+    tokens: dict[str, str] = {}
     for index, sender in enumerate(intake.sender):
         path = f"intake.sender[{index}]"
-        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", sender.name):
-            raise Wrong("a name such as `civil-affairs`", f"`{sender.name}`", f"{path}.name")
-        if sender.name in names:
-            raise Wrong("each sender once", f"`{sender.name}`", f"{path}.name")
-        hashed = sender.token.startswith("sha256:")
-        if hashed and not re.fullmatch(r"sha256:[0-9a-f]{64}", sender.token):
-            raise Wrong("`sha256:` and 64 hexadecimal digits", "others", f"{path}.token")
-        if not hashed and len(sender.token) < 16:
-            raise Wrong("a token of 16 characters or more", f"{len(sender.token)}", f"{path}.token")
-        if sealed_token(sender.token) in tokens:
-            raise Wrong("a token of its own", "another sender's", f"{path}.token")
+        check_token(sender.name, sender.token, tokens, path)
         if sender.rate < 0:
             raise Wrong("0 or more events a second", f"{sender.rate}", f"{path}.rate")
         for name in sender.contracts:
-            _named(name, f"{path}.contracts")
+            check_contract(name, f"{path}.contracts")
             if name not in filled:
                 raise Wrong(
                     "a contract that a [[source]] here fills", f"`{name}`", f"{path}.contracts"
                 )
-        names.add(sender.name)
-        tokens.add(sealed_token(sender.token))
 
 
 def _grant(grant: Grant, config: NodeFile, path: str) -> None:
     node = config.node
-    _named(grant.contract, f"{path}.contract")
+    check_contract(grant.contract, f"{path}.contract")
     try:
         level_of(scope_of(grant.to))
     except ValueError:
@@ -471,6 +441,11 @@ def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[Wr
         except Wrong as wrong:
             wrong.contract = name
             yield wrong
+    if config.window:
+        for name, contract in contracts.items():
+            for found in window.misfits(config.window, contract):
+                found.contract = name
+                yield found
 
 
 def _source_fits(source: SourceTable, contract: Contract, config: NodeFile, path: str) -> None:
@@ -529,11 +504,11 @@ def _parent(parent: Parent, node: Node) -> None:
     if not is_below(node.id, parent.id):
         of = " of the same department as" if department_of(node.id) else ""
         raise Wrong(f"a node above{of} `{node.id}`", f"`{parent.id}`", "parent.id")
-    _address(parent.bootstrap, "parent.bootstrap", several=True)
+    check_address(parent.bootstrap, "parent.bootstrap", several=True)
     for way in ("pull", "push"):
         names: tuple[str, ...] = getattr(parent, way)
         for index, name in enumerate(names):
-            _named(name, f"parent.{way}[{index}]")
+            check_contract(name, f"parent.{way}[{index}]")
         if len(set(names)) != len(names):
             raise Wrong("each contract once", f"{list(names)}", f"parent.{way}")
     both = sorted(set(parent.pull) & set(parent.push))
@@ -559,18 +534,6 @@ def is_beside(node: str, other: str) -> bool:
 def is_above_or_at(node: str, other: str) -> bool:
     """Is ``node`` at the place of ``other`` or one above it, of whatever department?"""
     return within(scope_of(other), scope_of(node))
-
-
-def _named(name: str, path: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*\.v[1-9]\d{0,3}", name):
-        raise Wrong("a contract such as `resident.v2`", f"`{name}`", path)
-
-
-def _address(text: str, path: str, *, several: bool = False) -> None:
-    for part in text.split(",") if several else [text]:
-        host, _, port = part.strip().rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise Wrong("`host:port`", f"`{text}`", path)
 
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from agents.base.config import Wrong
 from agents.base.findings import Finding
+from agents.base.table import Wrong
 from agents.capture.source import Place, Source, SourceSettings
 
 Format = Literal["auto", "csv", "ndjson", "xlsx"]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from agents.base.config import Wrong
 from agents.base.errors import SourceMismatch
 from agents.base.findings import Finding
+from agents.base.table import Wrong
 from agents.capture.mqtt_examine import examine
 from agents.capture.mqtt_payload import Payload, unknown
 from agents.capture.mqtt_session import Address

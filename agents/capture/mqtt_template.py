@@ -2,7 +2,7 @@
 
 import re
 
-from agents.base.config import Wrong
+from agents.base.table import Wrong
 
 _PART = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 

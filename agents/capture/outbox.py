@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import psycopg
 
-from agents.base.config import Wrong
 from agents.base.errors import SourceMismatch
 from agents.base.findings import Finding
+from agents.base.table import Wrong
 from agents.capture import pgoutput, postgres_name
 from agents.capture.outbox_cleaner import Cleaner
 from agents.capture.postgres import Position, PostgresSource

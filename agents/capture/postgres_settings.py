@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from agents.base.config import Wrong
 from agents.base.findings import Finding
+from agents.base.table import Wrong
 from agents.capture import postgres_name
 from agents.capture.postgres import PostgresSource
 from agents.capture.postgres_rights import examine_table

@@ -1,12 +1,13 @@
 """What a grant lets through: which rows, which fields, and how much of each."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from agents.base.reduction import Reduction
 from agents.base.stream import Record
 from contracts.envelope import Header, header
 from contracts.expression import Expression
@@ -83,12 +84,7 @@ class Rule:
     def __init__(self, terms: Terms, contract: Contract, *, to: str, secret: str = "") -> None:
         self.terms = terms
         self._where = Expression(terms.where, contract.field_names) if terms.where else None
-        # Keyed by the neighbour too: two of them cannot join their data by the hashes.
-        self._masks = {
-            field: _MASKS.get(kind) or _hashed(f"{secret}\0{to}")
-            for field, kind in terms.mask.items()
-        }
-        self._fields = frozenset(terms.fields)
+        self._reduction = Reduction(terms.fields, terms.mask, to=to, secret=secret)
         self._verdicts: dict[bytes, bool] = {}
         self._failed = False
         self._plain = not (terms.where or terms.fields or terms.mask)
@@ -115,7 +111,7 @@ class Rule:
             return None
         if self.terms.whole:
             return record.value
-        reduced: bytes = form.encode(self._reduced(fields))
+        reduced: bytes = form.encode(self._reduction(fields))
         return reduced
 
     def headers(self, record: Record) -> Sequence[Header]:
@@ -143,31 +139,3 @@ class Rule:
         if not self._failed:
             self._failed = True
             log.warning("a grant's rule fails on records; they are left out", error=str(error))
-
-    def _reduced(self, fields: dict[str, Any]) -> dict[str, Any]:
-        kept = {
-            name: value
-            for name, value in fields.items()
-            if not self._fields or name in self._fields
-        }
-        for name, mask in self._masks.items():
-            if kept.get(name) is not None:
-                kept[name] = mask(kept[name])
-        return kept
-
-
-def _last4(value: Any) -> str:
-    text = str(value)
-    return "*" * (len(text) - 4) + text[-4:] if len(text) > 4 else "*" * len(text)
-
-
-def _hashed(key: str) -> Callable[[Any], str]:
-    secret = key.encode()
-    return lambda value: hmac.digest(secret, str(value).encode(), "sha256").hex()[:32]
-
-
-_MASKS: dict[str, Callable[[Any], Any]] = {
-    "last4": _last4,
-    "year": lambda value: str(value)[:4],
-    "null": lambda value: None,
-}

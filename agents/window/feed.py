@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from agents.window.rights import Sight, Wanted
 from agents.window.store import Change, Entry, Store
 from contracts.envelope import format_time
-from contracts.identifiers import within
 
 #: Changes kept ready in memory.
 RING = 4_096
@@ -33,14 +33,15 @@ class TokenRefused(Exception):
 
 
 class Line(NamedTuple):
-    """A change ready to be sent: ``put`` and ``delete`` are its JSON bodies."""
+    """A change ready to be sent: ``put`` makes its JSON body for one who sees it so, ``delete`` is the
+    body of a deletion."""
 
     seq: int
     contract: str
     key: str
     scope: str
     was: str
-    put: bytes | None
+    put: "_Put | None"
     delete: bytes
 
 
@@ -81,7 +82,7 @@ class Feed:
         return int(seq)
 
     async def subscribe(
-        self, contracts: frozenset[str], scope: str, since: int | None, *, beat: float = 1.0
+        self, wanted: Wanted, since: int | None, *, beat: float = 1.0
     ) -> AsyncGenerator[list[Message], None]:
         """Messages ``(token or None, event name, JSON)`` in pieces; an empty piece is a heartbeat.
 
@@ -91,9 +92,11 @@ class Feed:
         told: dict[tuple[str, str], int] = {}
         if since is None:
             since = self._last
-            for contract in sorted(contracts):
-                for page in self.store.entries(contract, scope, PIECE):
-                    yield [(None, "change", _state(entry)) for entry in page]
+            for contract, sight in sorted(wanted.sights.items()):
+                scopes = (wanted.scope,) if wanted.scope else ()
+                for page in self.store.entries(contract, scopes, PIECE):
+                    seen = [entry for entry in page if sight.covers(entry.scope)]
+                    yield [(None, "change", _state(entry, sight)) for entry in seen]
                     # What changed since we began is in the state already, and comes by once more.
                     told.update(
                         ((entry.contract, entry.key), entry.seq)
@@ -122,11 +125,9 @@ class Feed:
             since = lines[-1].seq
             piece: list[Message] = []
             for line in lines:
-                if line.contract not in contracts:
-                    continue
                 if told and told.get((line.contract, line.key), 0) >= line.seq:
                     continue
-                body = _seen(line, scope)
+                body = _seen(line, wanted)
                 if body is not None:
                     piece.append((self._token(line.seq), "change", body))
             sent = loop.time()
@@ -141,21 +142,22 @@ class Feed:
         return [_line(change) for change in self.store.changes_after(since, PIECE)]
 
 
-def _seen(line: Line, scope: str) -> bytes | None:
-    """The body for a subscriber of ``scope``; what leaves the scope is a deletion there."""
-    if line.put is not None and within(line.scope, scope or "0"):
-        return line.put
-    return line.delete if line.was and within(line.was, scope or "0") else None
+def _seen(line: Line, wanted: Wanted) -> bytes | None:
+    """The body for a subscriber; what leaves its scope is a deletion there."""
+    if line.put is not None and wanted.covers(line.contract, line.scope):
+        return line.put(wanted.sights[line.contract])
+    return line.delete if line.was and wanted.covers(line.contract, line.was) else None
 
 
-def _body(change: Change, *, deleted: bool) -> bytes:
+def _body(change: Change, value: bytes | None) -> bytes:
+    deleted = value is None
     return msgspec.json.encode(
         {
             "op": "delete" if deleted else "put",
             "contract": change.contract,
             "key": change.key,
             "scope": "" if deleted else change.scope,
-            "record": msgspec.Raw(b"null" if deleted else change.value or b"null"),
+            "record": msgspec.Raw(value or b"null"),
             "id": change.id,
             "sequence": change.sequence,
             "time": format_time(change.time),
@@ -165,23 +167,39 @@ def _body(change: Change, *, deleted: bool) -> bytes:
 
 
 def _line(change: Change) -> Line:
-    put = None if change.value is None else _body(change, deleted=False)
+    put = None if change.value is None else _Put(change)
     return Line(
         change.seq, change.contract, change.key, change.scope, change.was, put,
-        _body(change, deleted=True),
+        _body(change, None),
     )  # fmt: skip
 
 
-def _state(entry: Entry) -> bytes:
-    return msgspec.json.encode({**described(entry), "op": "put", "state": True})
+class _Put:
+    """The JSON body of a change, made once for each of those who see it differently."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._bodies: dict[Sight, bytes] = {}
+
+    def __call__(self, sight: Sight) -> bytes:
+        body = self._bodies.get(sight)
+        if body is None:
+            value = self._change.value
+            assert value is not None
+            body = self._bodies[sight] = _body(self._change, sight.shown(value))
+        return body
 
 
-def described(entry: Entry) -> dict[str, object]:
-    """A record as the window answers it."""
+def _state(entry: Entry, sight: Sight) -> bytes:
+    return msgspec.json.encode({**described(entry, sight), "op": "put", "state": True})
+
+
+def described(entry: Entry, sight: Sight) -> dict[str, object]:
+    """A record as the window answers it to one who sees it so."""
     return {
         "contract": entry.contract,
         "key": entry.key,
-        "record": msgspec.Raw(entry.value),
+        "record": msgspec.Raw(sight.shown(entry.value)),
         "scope": entry.scope,
         "time": format_time(entry.time),
         "sequence": entry.sequence,

@@ -8,7 +8,7 @@ part of one: what is lost is read from Kafka again, from the position that was l
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -340,19 +340,19 @@ class Store:
         ).fetchone()
         return row is not None
 
-    def page(self, contract: str, scope: str, after: str, limit: int) -> list[Entry]:
-        """Up to ``limit`` records of ``scope`` with keys after ``after``, in the order of keys."""
-        if scope in ("", "0"):
-            rows = self._base.execute(
-                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ? ORDER BY key LIMIT ?",
-                (contract, after, limit),
-            )
-        else:
-            rows = self._base.execute(
-                f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
-                " AND scope >= ? AND scope < ? ORDER BY key LIMIT ?",
-                (contract, after, scope, scope + "\x7f", limit),
-            )
+    def page(
+        self, contract: str, scopes: Sequence[str] | None, after: str, limit: int
+    ) -> list[Entry]:
+        """Up to ``limit`` records of the divisions ``scopes`` (of every one when empty or the nation's
+        ``0`` is among them, of none when None) with keys after ``after``, in the order of keys."""
+        if scopes is None:
+            return []
+        query = f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
+        values: list[str | int] = [contract, after]
+        if scopes and "0" not in scopes:
+            query += f" AND ({' OR '.join(['(scope >= ? AND scope < ?)'] * len(scopes))})"
+            values += [each for scope in scopes for each in (scope, scope + "\x7f")]
+        rows = self._base.execute(f"{query} ORDER BY key LIMIT ?", (*values, limit))
         return [Entry(*row) for row in rows]
 
     def changes_after(self, seq: int, limit: int) -> list[Change]:
@@ -387,10 +387,12 @@ class Store:
         row: tuple[str, ...] = self._base.execute(query).fetchone()
         return row
 
-    def entries(self, contract: str, scope: str, size: int = 500) -> Iterator[list[Entry]]:
+    def entries(
+        self, contract: str, scopes: Sequence[str], size: int = 500
+    ) -> Iterator[list[Entry]]:
         """All records page by page, each page as it is when it is asked for."""
         after = ""
-        while page := self.page(contract, scope, after, size):
+        while page := self.page(contract, scopes, after, size):
             yield page
             after = page[-1].key
 

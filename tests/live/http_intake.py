@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from agents.base.config import IntakeTable, Sender, sealed_token
+from agents.base.config import IntakeTable, Sender
 from agents.base.health import listening
 from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
+from agents.base.table import sealed_token
 from agents.capture.http_desk import Desk
 from agents.capture.http_gate import intake_app, tls_of
 from agents.capture.http_source import HttpRecords

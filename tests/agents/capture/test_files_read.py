@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from agents.base.config import Wrong
+from agents.base.table import Wrong
 from agents.capture import files_read, files_xlsx
 from agents.capture.files_cells import Cells
 from agents.capture.files_encoding import FileWrong, encoding_of

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.base.config import Wrong
+from agents.base.table import Wrong
 from agents.capture.mqtt import MqttTopics
 from agents.capture.mqtt_payload import Reading, Said
 from agents.capture.mqtt_source import _parsed

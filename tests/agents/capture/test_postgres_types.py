@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.base.config import Wrong
+from agents.base.table import Wrong
 from agents.capture.postgres_layout import fits
 from agents.capture.postgres_name import split
 from agents.capture.postgres_settings import PostgresTable

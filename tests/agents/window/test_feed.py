@@ -9,11 +9,12 @@ import pytest
 
 from agents.window import feed as feed_module
 from agents.window.feed import Feed, TokenRefused
+from agents.window.rights import ALL, Wanted
 from agents.window.store import Store
 from tests.agents.window.scripted import Script, start
 
 CONTRACT = "resident.v2"
-ONE = frozenset({CONTRACT})
+ONE = {CONTRACT: ALL}
 
 
 class Window:
@@ -46,7 +47,7 @@ class Client:
 
     async def read(self, window: Window, since: int | None, quiet: int, scope: str = "") -> None:
         """Until ``quiet`` heartbeats brought nothing."""
-        pieces = window.feed.subscribe(ONE, scope, since, beat=0.02)
+        pieces = window.feed.subscribe(Wanted(ONE, scope), since, beat=0.02)
         async for piece in pieces:
             if not piece:
                 quiet -= 1
@@ -71,7 +72,7 @@ class Client:
 def records(window: Window, scope: str = "0") -> dict[str, object]:
     return {
         entry.key: msgspec.json.decode(entry.value)
-        for entry in window.store.page(CONTRACT, scope, "", 10**6)
+        for entry in window.store.page(CONTRACT, (scope,), "", 10**6)
     }
 
 
@@ -134,7 +135,7 @@ async def test_what_leaves_a_scope_is_a_deletion_there(window: Window) -> None:
 
 
 async def test_an_isolated_change_goes_out_at_once(window: Window) -> None:
-    pieces = window.feed.subscribe(ONE, "", 0, beat=5.0)
+    pieces = window.feed.subscribe(Wanted(ONE), 0, beat=5.0)
     waiting = asyncio.create_task(anext(pieces))
     await asyncio.sleep(0.05)
     window.script.put("a")
@@ -152,7 +153,7 @@ async def test_a_reader_far_behind_is_cut_with_a_word_and_others_go_on(
     monkeypatch.setattr("agents.window.store._TRIM_EVERY", 10)
     monkeypatch.setattr(feed_module, "RING", 16)
     slow, quick = Client(), Client()
-    pieces = window.feed.subscribe(ONE, "", 0, beat=0.02)
+    pieces = window.feed.subscribe(Wanted(ONE), 0, beat=0.02)
     window.script.put("a")
     window.apply()
     await anext(pieces)

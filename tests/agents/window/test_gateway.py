@@ -14,6 +14,7 @@ from agents.kafka.cluster import Cluster
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
+from agents.window.office import Office
 from agents.window.store import Store
 from tests.agents.window.scripted import LOOSE, TOPIC, Script
 
@@ -52,7 +53,8 @@ class Window:
             sources=lambda: frozenset({TOPIC}),
         )
         status.show(self.follow.hop)
-        self.app = window_app("历下区", store, feed, {"resident.v2": self.follow}, status)
+        follows = {"resident.v2": self.follow}
+        self.app = window_app(Office("历下区", "370102", store, feed, follows, status))
         self.stop = asyncio.Event()
         self.client: TestClient[Any, Any] = TestClient(TestServer(self.app))
 

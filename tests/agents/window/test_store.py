@@ -106,11 +106,11 @@ def test_pages_follow_keys_within_a_scope(store: Store) -> None:
     for number in range(20):
         script.put(f"k{number:02}", scope="370102001" if number % 2 else "370103001")
     store.apply(CONTRACT, script.slice(), start())
-    pages = [[entry.key for entry in page] for page in store.entries(CONTRACT, "370102", 4)]
+    pages = [[entry.key for entry in page] for page in store.entries(CONTRACT, ("370102",), 4)]
     assert pages == [["k01", "k03", "k05", "k07"], ["k09", "k11", "k13", "k15"], ["k17", "k19"]]
-    assert len(store.page(CONTRACT, "0", "", 100)) == 20
-    assert store.page(CONTRACT, "37010", "", 100)
-    assert not store.page(CONTRACT, "370104", "", 100)
+    assert len(store.page(CONTRACT, (), "", 100)) == 20
+    assert store.page(CONTRACT, ("37010",), "", 100)
+    assert not store.page(CONTRACT, ("370104",), "", 100)
 
 
 def test_a_full_disk_applies_nothing_and_goes_on_when_there_is_room(store: Store) -> None:
@@ -162,7 +162,7 @@ def test_after_a_kill_state_feed_and_position_agree(tmp_path: Path) -> None:
         ((_, (following, state)),) = store.positions([TOPIC]).items()
         events = following - state.number
         assert store.last == events
-        newest = max(int(entry.value) for entry in store.page(CONTRACT, "0", "", 100))
+        newest = max(int(entry.value) for entry in store.page(CONTRACT, (), "", 100))
         assert newest == events
         assert [change.seq for change in store.changes_after(0, 10**6)] == list(
             range(1, events + 1)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from agents.window.feed import described
+from agents.window.rights import Sight
 from agents.window.store import Entry
 from contracts.export.python_types import python_types
 from contracts.export.typescript import typescript
@@ -109,7 +110,10 @@ def test_typescript_compiles_strictly_and_takes_what_the_feed_sends(tmp_path: Pa
         "resident.v2/2.0",
         1,
     )
-    state = {**msgspec.json.decode(msgspec.json.encode(described(kept))), "record": RESIDENT}
+    state = {
+        **msgspec.json.decode(msgspec.json.encode(described(kept, Sight()))),
+        "record": RESIDENT,
+    }
     put = {**state, "op": "put", "state": True}
     source = WINDOW % (json.dumps(put), json.dumps(state))
     source = "declare const console: { log(...of: unknown[]): void };" + source

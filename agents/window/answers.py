@@ -1,0 +1,107 @@
+"""What every answer of the window over HTTP has in common: problems, headers, parameters."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from agents.window.follow import Follow
+from agents.window.rights import Visitor
+from contracts.envelope import format_time
+
+#: Of every answer.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+#: Who asks; set by the gate for every request that passes it.
+VISITOR: web.RequestKey[Visitor] = web.RequestKey("visitor", Visitor)
+
+
+class Problem(Exception):
+    """An answer that is no (RFC 9457): status, title and what was expected and found."""
+
+    def __init__(
+        self, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status, self.title, self.detail = status, title, detail
+        self.headers = headers or {}
+        super().__init__(detail)
+
+
+def problem(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """That answer."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return web.Response(
+        status=status,
+        body=json.dumps(body, ensure_ascii=False).encode(),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def answer(body: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> web.Response:
+    """``body`` as JSON."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def complete(follow: Follow) -> dict[str, str]:
+    """The header that says up to when what is answered is complete."""
+    return {"Complete-As-Of": as_of(follow) or "unknown"}
+
+
+def as_of(follow: Follow) -> str | None:
+    """RFC 3339 text of that moment; None while it is not known."""
+    return format_time(follow.hop.complete) if follow.hop.complete else None
+
+
+def parameters(request: web.Request, *known: str) -> dict[str, str]:
+    """What the query says. Raises Problem for a name that is not among ``known``."""
+    for name in request.query:
+        if name not in known:
+            raise Problem(
+                400, "Unknown parameter",
+                f"Expected {', '.join(known) or 'no parameters'}, got `{name}`",
+            )  # fmt: skip
+    return dict(request.query)
+
+
+def scope_in(given: Mapping[str, str]) -> str:
+    """The division asked for, empty for every one. Raises Problem."""
+    scope = given.get("scope", "")
+    if scope and not (scope.isascii() and scope.isdigit() and len(scope) <= 12):
+        raise Problem(400, "Wrong parameter", f"Expected scope=a division code, got `{scope}`")
+    return scope
+
+
+def whole(text: str, name: str, most: int) -> int:
+    """A number from 1 to ``most``. Raises Problem."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise Problem(400, "Wrong parameter", f"Expected {name}=1 to {most}, got `{text}`")
+    return int(text)
+
+
+def find(follows: Mapping[str, Follow], name: str, visitor: Visitor) -> Follow:
+    """The contract called ``name``, if it is here and ``visitor`` may see any of it. Raises Problem."""
+    found = follows.get(name)
+    if found is None or not found.shown or visitor.sight(name) is None:
+        there = ", ".join(
+            name for name, one in follows.items() if one.shown and visitor.sight(name)
+        )
+        raise Problem(404, "No such contract", f"Expected one of {there or 'none'}, got `{name}`")
+    return found

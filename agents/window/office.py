@@ -1,0 +1,30 @@
+"""What the window's answers are made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agents.base.status import Status
+from agents.base.window import Window
+from agents.window.access import Journal, Unwritten
+from agents.window.feed import Feed
+from agents.window.follow import Follow
+from agents.window.store import Store
+
+
+@dataclass
+class Office:
+    """One window: the office called ``name`` at ``node``, and everything it answers from.
+
+    ``follows`` are the contracts by name; those shown have topics here. ``table`` is what the node file
+    says of it at this moment, ``secret`` what ``hash`` masks are keyed by.
+    """
+
+    name: str
+    node: str
+    store: Store
+    feed: Feed
+    follows: Mapping[str, Follow]
+    status: Status
+    table: Window = field(default_factory=Window)
+    secret: str = ""
+    journal: Journal = field(default_factory=Unwritten)
