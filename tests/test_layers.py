@@ -29,7 +29,7 @@ ORDER = {
 OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
     "psycopg": {"agents.capture", "agents.demo"},
-    "sqlite3": {"agents.capture", "agents.relay", "agents.window"},
+    "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window"},
     "aiohttp": {"agents.base", "agents.capture", "agents.window", "agents.demo"},
     "asyncio": set(ORDER) - {"contracts"},
     "socket": {"agents.kafka", "agents.demo"},
