@@ -21,6 +21,8 @@ State = Literal["running", "done", "failed"]
 
 #: Seconds after which an answer nobody fetched is thrown away.
 KEEP = 7 * 24 * 3600.0
+#: Seconds between two looks for an answer.
+_LOOK = 0.1
 
 
 class NotTaken(LevelsyncError):
@@ -66,6 +68,17 @@ class Requests:
             raw = (self._folder / f"{request.id}.answer").read_bytes()
             return msgspec.json.decode(raw, type=Answer)
         return None
+
+    def answered(self, request: Request, seconds: float, *, begun: bool = False) -> Answer | None:
+        """Wait ``seconds`` at most until it is done, or with ``begun`` until it is taken up; what the
+        agent has said by then."""
+        until = time.monotonic() + seconds
+        while True:
+            answer = self.answer_to(request)
+            enough = answer is not None and (begun or answer.state != "running")
+            if enough or time.monotonic() > until:
+                return answer
+            time.sleep(_LOOK)
 
     def withdraw(self, request: Request) -> None:
         """Forget a request and its answer."""

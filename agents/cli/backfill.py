@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -93,20 +92,15 @@ def _followed(
     args: argparse.Namespace, requests: "Requests", request: "Request"
 ) -> "Answer | None":
     """The answer once it is done, or has begun where nobody waits; None when nobody took it up."""
-    deadline = time.monotonic() + PATIENCE
+    answer = requests.answered(request, PATIENCE, begun=True)
     said = ""
-    while True:
-        answer = requests.answer_to(request)
-        if answer is None:
-            if time.monotonic() > deadline:
-                return None
-        elif answer.state != "running" or not args.wait:
-            return answer
-        elif not args.json and (told := _told(answer)) != said:
+    while answer and answer.state == "running" and args.wait:
+        if not args.json and (told := _told(answer)) != said:
             said = told
             end = "\r" if sys.stderr.isatty() else "\n"
             print(f"{args.contract}: {told}   ", end=end, file=sys.stderr, flush=True)
-        time.sleep(LOOK)
+        answer = requests.answered(request, LOOK) or answer
+    return answer
 
 
 def _told(answer: "Answer") -> str:

@@ -3,13 +3,11 @@
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.base.config import NodeFile
-    from agents.base.requests import Answer
     from agents.capture.files_settings import FilesFolder
 
 #: Files done and refused that are listed, the newest.
@@ -122,11 +120,7 @@ def _say(args: argparse.Namespace, config: "NodeFile", folders: list["FilesFolde
     request = requests.ask(
         "release", asked[0].contract, file=args.file, refuse=args.action == "refuse"
     )
-    until = time.monotonic() + args.wait
-    answer: Answer | None = None
-    while not (answer and answer.state != "running") and time.monotonic() < until:
-        time.sleep(0.2)
-        answer = requests.answer_to(request)
+    answer = requests.answered(request, args.wait)
     if answer is None:
         print(
             f"No answer after {args.wait:g} s: the agent is busy with another file, or does not run"

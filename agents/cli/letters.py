@@ -4,12 +4,12 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agents.base.config import NodeFile
+    from agents.base.requests import Asked, Requests
     from agents.capture.replay import Selection
     from agents.kafka.letters import Kept
 
@@ -128,23 +128,17 @@ def _settle(
 
 
 def asked(
-    requests: Any, what: Any, contract: str, seconds: float, arguments: dict[str, Any]
+    requests: "Requests", what: "Asked", contract: str, seconds: float, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Ask the running agent for ``what`` and wait for the answer's facts. Raises NotTaken."""
     from agents.base.requests import NotTaken
 
     request = requests.ask(what, contract, **arguments)
-    try:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            answer = requests.answer_to(request)
-            if answer and answer.state != "running":
-                facts: dict[str, Any] = answer.facts
-                return facts
-            time.sleep(0.1)
-    finally:
-        requests.withdraw(request)
-    raise NotTaken(contract=contract, after_s=seconds)
+    answer = requests.answered(request, seconds)
+    requests.withdraw(request)
+    if answer is None or answer.state == "running":
+        raise NotTaken(contract=contract, after_s=seconds)
+    return answer.facts
 
 
 _WORDS = {

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.base.requests import Requests
+from agents.base.requests import Asked, Requests
 from agents.base.status import Hop
 from agents.capture.source import Change, Changes, Outcome, Sweep, Unreadable
 from agents.cli.letters import asked
@@ -43,7 +43,7 @@ class Office:
             Changes(changes, f"at-{self._count}", self._count, passed=True, outcome=outcome)
         )
 
-    async def ask(self, what: str, **selection: str) -> dict[str, Any]:
+    async def ask(self, what: Asked, **selection: str) -> dict[str, Any]:
         """What the command line asks, while the source goes on telling nothing new."""
         work = asyncio.create_task(
             asyncio.to_thread(
