@@ -120,6 +120,8 @@ def _columns(settings: OutboxTable) -> dict[str, str]:
 class OutboxSource(PostgresSource):
     """A :class:`agents.capture.source.Source` over an outbox."""
 
+    as_is = False
+
     def __init__(self, settings: OutboxTable, place: Place) -> None:
         super().__init__(
             dsn=settings.dsn,
@@ -203,10 +205,6 @@ class OutboxSource(PostgresSource):
         return await super().read()
 
     # ---- from a row to an event --------------------------------------------------------------
-
-    def _insert(self, data: bytes, changes: Told) -> bool:
-        """No row is told as it stands: each is read by :meth:`_tell`."""
-        return False
 
     async def _update(self, changes: Told, message: pgoutput.Update) -> None:
         made = self._made(changes, message.new, None)

@@ -93,6 +93,9 @@ class PostgresSource:
     and columns that cannot fill them are refused. Not for use after an error.
     """
 
+    #: Is a row told as it stands, without a look at it in :meth:`_tell`?
+    as_is = True
+
     def __init__(
         self,
         *,
@@ -405,7 +408,7 @@ class PostgresSource:
         if self._kept is not None:
             kept, self._kept = self._kept, None
             await self._enter(kept, changes)
-        stream, quick = self._stream, self._plugin.name == "pgoutput" and not self._odd
+        stream, quick = self._stream, self.as_is and self._plugin.name == "pgoutput"
         stream.fill()
         while len(changes) < (ENOUGH if self._begin is None else MOST):
             if self._kept or self._halt or (changes and type(changes[-1]) is Sweep):
@@ -428,8 +431,10 @@ class PostgresSource:
 
     def _insert(self, data: bytes, changes: list[Change | Sweep]) -> bool:
         """As :meth:`_enter`, for what most messages are; False for the others, which is cheap to say."""
+        if self._odd or self._begin is None:
+            return False
         fields = pgoutput.inserted(data, self._readings)
-        if fields is None or self._odd or self._begin is None:
+        if fields is None:
             return False
         number = self._number
         self._number = number + 1
