@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agents.base.stream import Record
-from agents.demo.servers import AgentProcess, NotStarted, Server, free_ports
+from agents.demo.servers import NotStarted, Server, free_ports
 from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Connection
 from contracts.envelope import header
 from contracts.subjects import CONTRACTS
+from tests.bench.levelsync import Agent
 from tests.bench.records import OWN, parts_of
 from tests.bench.residents import CONTRACT, FIELDS, Sum, line_of, row
 from tests.bench.usage import cpu_s, peak_rss_mb
@@ -40,40 +41,6 @@ RATE, SECONDS = 5_000, (20, 6)
 EVENTS = (300_000, 40_000)
 _TOKEN = "a-token-for-the-bench"
 _DIVISION = CONTRACTS["division.v1"]
-
-_NODE = """\
-[node]
-id = "37"
-name = "bench"
-level = "province"
-
-[agent]
-listen = "{listen}"
-state = "{state}"
-
-[kafka]
-bootstrap = "{bootstrap}"
-
-[[source]]
-contract = "{contract}"
-{source}
-"""
-
-
-class _Agent(AgentProcess):
-    """`levelsync run` over a node file with one source."""
-
-    def __init__(self, folder: Path, bootstrap: str, contract: str, source: str) -> None:
-        listen = f"127.0.0.1:{free_ports(1)[0]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        node = folder / "node.toml"
-        node.write_text(
-            _NODE.format(
-                listen=listen, state=folder / "state", bootstrap=bootstrap, contract=contract,
-                source=source,
-            )
-        )  # fmt: skip
-        super().__init__(node, folder, listen)
 
 
 class _Devices(Server):
@@ -91,7 +58,7 @@ async def mqtt(servers: "Servers", quick: bool, _peer_first: bool) -> dict[str, 
     folder = servers.folder / "mqtt"
     count = RATE * SECONDS[quick]
     broker = Mosquitto(folder / "broker", free_ports(1)[0])
-    agent = _Agent(
+    agent = Agent(
         folder / "agent",
         servers.bootstrap,
         _DIVISION.name,
@@ -131,7 +98,7 @@ async def intake(servers: "Servers", quick: bool, _peer_first: bool) -> dict[str
     """One long request of lines, with an Idempotency-Key; and the same once more."""
     folder, count = servers.folder / "intake", EVENTS[quick]
     door = f"127.0.0.1:{free_ports(1)[0]}"
-    agent = _Agent(
+    agent = Agent(
         folder,
         servers.bootstrap,
         CONTRACT.name,
@@ -210,7 +177,7 @@ def _answer(
     }
 
 
-async def _until(cluster: Cluster, topic: str, count: int, agent: AgentProcess) -> float:
+async def _until(cluster: Cluster, topic: str, count: int, agent: Agent) -> float:
     """Wait until so many events are in the topic, or no more come for a while; the seconds that this
     look is late."""
     async with Connection(cluster) as connection:
