@@ -45,6 +45,13 @@ def kafka(servers: Path) -> Iterator[KafkaServer]:
     yield from _started(KafkaServer(servers / "kafka", free_ports(1)[0]))
 
 
+@pytest.fixture
+def unshared(servers: Path) -> Iterator[KafkaServer]:
+    """A broker for one test alone, where nobody else has the contracts it publishes."""
+    port = free_ports(1)[0]
+    yield from _started(KafkaServer(servers / f"kafka-{port}", port))
+
+
 @pytest.fixture(scope="session")
 def province(servers: Path) -> Iterator[KafkaServer]:
     """A broker behind a line, for tests that break lines and brokers."""

@@ -1,13 +1,12 @@
 """The guide to contracts from its first line to its last, on a real PostgreSQL and a real Kafka."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_ports
+from agents.demo.servers import KafkaServer, PostgresServer, free_ports
 from tests.guide import ROOT, Reader
 
 pytestmark = pytest.mark.live
@@ -15,35 +14,20 @@ pytestmark = pytest.mark.live
 TEXT = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def broker(servers: Path) -> Iterator[KafkaServer]:
-    server = KafkaServer(servers / "kafka-of-the-guide", free_ports(1)[0])
-    try:
-        asyncio.run(server.start())
-    except NotInstalled as error:
-        pytest.skip(str(error))
-    yield server
-    asyncio.run(server.stop())
-
-
 def test_the_guide_to_contracts_works_as_it_stands(
-    tmp_path: Path, postgres: PostgresServer, broker: KafkaServer
+    tmp_path: Path, postgres: PostgresServer, unshared: KafkaServer
 ) -> None:
     dsn = asyncio.run(postgres.create("permits_of_the_guide"))
     agent, window = free_ports(2)
     instead = {
         "host=127.0.0.1 port=5432 user=postgres dbname=permits": dsn,
-        "127.0.0.1:9092": broker.bootstrap,
+        "127.0.0.1:9092": unshared.bootstrap,
         "127.0.0.1:8600": f"127.0.0.1:{agent}",
         "127.0.0.1:8700": f"127.0.0.1:{window}",
     }
     try:
         with Reader(tmp_path, instead) as reader:
             reader.follow(TEXT)
-    except AssertionError as error:
-        log = tmp_path / "agent.log"
-        error.add_note(log.read_text(encoding="utf-8")[-3000:] if log.exists() else "no agent yet")
-        raise
     finally:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(
