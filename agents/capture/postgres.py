@@ -21,6 +21,7 @@ from agents.base.errors import SlotLost, SourceMismatch, Unavailable
 from agents.base.status import Hop
 from agents.capture import pgoutput, postgres_family
 from agents.capture.postgres_backfill import Backfills
+from agents.capture.postgres_clock import Clock
 from agents.capture.postgres_copy import ROWS, Copied, Copier, Progress
 from agents.capture.postgres_family import Family
 from agents.capture.postgres_key import key_of
@@ -61,8 +62,6 @@ SHOWN = 60.0
 LAST = 10.0
 
 _KEEPALIVE = struct.Struct(">qqb")
-_WAL_PAGE = 8192
-_PAGE_HEADERS = (24, 40)
 
 
 class Position(msgspec.Struct):
@@ -149,10 +148,7 @@ class PostgresSource:
         self._halt: SourceMismatch | None = None
         self._halted = 0.0
         self._confirmed: Any = None
-        #: (LSN to pass, clock time it proves), while we wait for the stream to pass it.
-        self._sample: tuple[int, int] | None = None
-        self._complete = 0
-        self._news = False
+        self._clock = Clock()
 
     async def __aenter__(self) -> "PostgresSource":
         try:
@@ -321,7 +317,7 @@ class PostgresSource:
             while self._halt is None:
                 await self._drain(changes)
                 left = deadline - time.monotonic()
-                if self._news or left <= 0:
+                if self._clock.news or left <= 0:
                     break
                 if changes:
                     soon = soon or time.monotonic() + GATHER
@@ -340,7 +336,7 @@ class PostgresSource:
             raise Unavailable(
                 "PostgreSQL ended the stream", table=self._table.name_, said=str(error).strip()
             ) from error
-        self._news = False
+        self._clock.news = False
         if self._begin and not self._skip and (number := max(self._number, self._first)):
             self._position.within = (self._begin.commit_lsn, number)
         if self._halt is not None and not changes:
@@ -353,7 +349,7 @@ class PostgresSource:
         return Changes(
             changes=changes,
             position=msgspec.to_builtins(self._position),
-            complete=self._complete if progress.done or not progress.behind else 0,
+            complete=self._clock.complete if progress.done or not progress.behind else 0,
             passed=self._passed,
             settled=not self._chunked,
         )
@@ -427,7 +423,8 @@ class PostgresSource:
                     self._position.lsn = end
                 if reply:
                     stream.say()
-        self._check_sample()
+        if self._begin is None:
+            self._clock.passed(self._position.lsn)
 
     def _insert(self, data: bytes, changes: list[Change | Sweep]) -> bool:
         """As :meth:`_enter`, for what most messages are; False for the others, which is cheap to say."""
@@ -661,28 +658,11 @@ class PostgresSource:
                 )
         self._position.parts = tuple(sorted(parts))
 
-    def _check_sample(self) -> None:
-        if self._sample and self._begin is None and self._position.lsn >= self._sample[0]:
-            self._complete = self._sample[1]
-            self._sample, self._news = None, True
-
     async def _look_at_clock(self) -> None:
-        """Once a second learn a WAL position and the time at which everything committed was before
-        it; once the stream has passed the one, everything up to the other has been told."""
         assert self._side
-        query = (
-            b"SELECT pg_current_wal_insert_lsn() - '0/0', pg_current_wal_flush_lsn() - '0/0',"
-            b" (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-        )
         with contextlib.suppress(psycopg.Error):  # the stream ends too, and says so
             while True:
-                if self._sample is None:
-                    row = await (await self._side.execute(query)).fetchone()
-                    assert row
-                    insert, flush, now = (int(value) for value in row)
-                    if flush % _WAL_PAGE == 0 and insert - flush in _PAGE_HEADERS:
-                        insert = flush  # nothing but a page's header lies between
-                    self._sample = (insert, now)
+                await self._clock.look(self._side)
                 self._stream.say(reply=True)
                 await self._upkeep.turn(self._side, self._position.lsn)
                 await asyncio.sleep(IDLE)
