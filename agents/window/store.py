@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_scope ON record (contract, scope, key);
 CREATE TABLE IF NOT EXISTS change (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, contract TEXT, key TEXT, scope TEXT, was TEXT,
-    value BLOB, id TEXT, time INTEGER, sequence TEXT, source TEXT
+    value BLOB, id TEXT, time INTEGER, sequence TEXT, source TEXT, old BLOB
 );
 CREATE TABLE IF NOT EXISTS position (
     topic TEXT, partition INTEGER, next INTEGER, state BLOB, PRIMARY KEY (topic, partition)
@@ -74,7 +74,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One change as it was applied; ``value`` None is a deletion, ``was`` the scope before it."""
+    """One change as it was applied; ``value`` None is a deletion, ``was`` the scope before it and
+    ``old`` the value, empty and None when there was none.
+
+    A change of before the store kept ``old`` has a scope in ``was`` and None here: it is not known.
+    """
 
     seq: int
     contract: str
@@ -86,6 +90,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     time: int
     sequence: str
     source: str
+    old: bytes | None = None
     #: Known only when it is applied: a row of a first copy, not a change somebody just made.
     copied: bool = False
 
@@ -126,6 +131,9 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript(_SCHEMA)
+        columns = [name for _, name, *_ in self._base.execute("PRAGMA table_info (change)")]
+        if "old" not in columns:
+            self._base.execute("ALTER TABLE change ADD COLUMN old BLOB")
         self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:10],))
         #: Random, made with the store: a token of another store is recognised by it.
         self.id: str = self._one("SELECT value FROM meta WHERE name = 'id'")[0]
@@ -148,13 +156,14 @@ class Store:
         gone: list[Change] = []
         base, kept, now = self._base, set(topics), time.time_ns() // 1000
         base.execute("BEGIN IMMEDIATE")
-        for key, scope, identity, sequence, source in base.execute(
-            "SELECT key, scope, id, sequence, source FROM record WHERE contract = ?"
+        for key, scope, identity, sequence, source, old in base.execute(
+            "SELECT key, scope, id, sequence, source, value FROM record WHERE contract = ?"
             " AND key NOT IN (SELECT key FROM told WHERE told.contract = record.contract)",
             (contract,),
         ).fetchall():
             row = (
-                contract, key, "", scope, None, f"{identity}~{now}", now, f"{sequence}~{now}", source
+                contract, key, "", scope, None, f"{identity}~{now}", now, f"{sequence}~{now}", source,
+                old,
             )  # fmt: skip
             seq = base.execute(_ENTER_CHANGE, row).lastrowid or 0
             base.execute("DELETE FROM record WHERE contract = ? AND key = ?", (contract, key))
@@ -232,7 +241,8 @@ class Store:
         event = event_of(record.value, record.headers)
         base = self._base
         row = base.execute(
-            "SELECT origin, sequence, scope, source, id FROM record WHERE contract = ? AND key = ?",
+            "SELECT origin, sequence, scope, source, id, value FROM record"
+            " WHERE contract = ? AND key = ?",
             (contract, event.key),
         ).fetchone()
         again = contract in self._again
@@ -271,11 +281,11 @@ class Store:
             base.execute(
                 "DELETE FROM refused WHERE contract = ? AND key = ?", (contract, event.key)
             )
-        was = row[2] if row else ""
+        was, old = (row[2], row[5]) if row else ("", None)
         cursor = base.execute(
             _ENTER_CHANGE,
             (contract, event.key, event.scope, was, event.value, event.id, event.time,
-             event.sequence, event.source),
+             event.sequence, event.source, old),
         )  # fmt: skip
         seq = cursor.lastrowid or 0
         if event.value is None:
@@ -295,7 +305,7 @@ class Store:
             )
         applied.changes.append(
             Change(seq, contract, event.key, event.scope, was, event.value, event.id, event.time,
-                   event.sequence, event.source, event.type.endswith(".copied"))
+                   event.sequence, event.source, old, event.type.endswith(".copied"))
         )  # fmt: skip
 
     def _trim(self, count: int) -> None:
@@ -358,7 +368,7 @@ class Store:
     def changes_after(self, seq: int, limit: int) -> list[Change]:
         """Up to ``limit`` changes after ``seq``, of all contracts, in the order applied."""
         rows = self._base.execute(
-            "SELECT seq, contract, key, scope, was, value, id, time, sequence, source"
+            "SELECT seq, contract, key, scope, was, value, id, time, sequence, source, old"
             " FROM change WHERE seq > ? ORDER BY seq LIMIT ?",
             (seq, limit),
         )
@@ -401,7 +411,7 @@ class Store:
 
 
 _ENTER_CHANGE = (
-    "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source, old)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ENTRY = "contract, key, scope, value, id, time, sequence, source, dataschema, seq"

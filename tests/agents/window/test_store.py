@@ -38,6 +38,21 @@ def test_a_record_is_kept_changed_and_deleted(store: Store) -> None:
     assert store.total(CONTRACT) == 1
 
 
+def test_a_change_keeps_what_was_there_before_it(store: Store) -> None:
+    script = Script()
+    script.put("a", value=b'{"n":1}')
+    script.put("a", value=b'{"n":2}')
+    script.delete("a")
+    script.put("a", value=b'{"n":3}')
+    applied = store.apply(CONTRACT, script.slice(), start())
+    old = [None, b'{"n":1}', b'{"n":2}', None]
+    assert [change.old for change in applied.changes] == old
+    assert [change.old for change in store.changes_after(0, 10)] == old
+    store.tell_again(CONTRACT)
+    (gone,) = store.told_again(CONTRACT, [TOPIC])
+    assert gone.old == b'{"n":3}'
+
+
 def test_position_and_verification_go_on_after_opening_again(tmp_path: Path) -> None:
     script, state = Script(), start()
     script.put("a")
