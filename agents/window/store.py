@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS refused (
     contract TEXT, key TEXT, id TEXT, time INTEGER, judge TEXT, path TEXT, rule TEXT, message TEXT,
     PRIMARY KEY (contract, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, name TEXT UNIQUE, after INTEGER);
 CREATE TEMP TABLE told (contract TEXT, key TEXT, PRIMARY KEY (contract, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS total (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
 """
@@ -313,6 +314,33 @@ class Store:
         if self._trimmed >= _TRIM_EVERY:
             self._trimmed = 0
             self._base.execute("DELETE FROM change WHERE seq <= ?", (self.last - FEED,))
+
+    def begin_run(self) -> str:
+        """A name for what is told of this store from here on.
+
+        A power cut may take the last changes, and their ``seq`` then comes again for others: what was
+        told in one run of the window can be taken up in another only as far as the store still had it
+        when that began, which :meth:`run_reaches` says.
+        """
+        name = uuid.uuid4().hex[:6]
+        self._base.execute("INSERT INTO run (name, after) VALUES (?, ?)", (name, self.last))
+        # Those that ended before the feed's oldest change can be of use to nobody.
+        self._base.execute(
+            "DELETE FROM run WHERE number < (SELECT max(number) FROM run WHERE after + 1 < ?)",
+            (self.first,),
+        )
+        return name
+
+    def run_reaches(self, name: str) -> int | None:
+        """The newest ``seq`` told in the run ``name`` that still stands; None when it is not known."""
+        row = self._base.execute(
+            "SELECT (SELECT min(after) FROM run AS next WHERE next.number > run.number)"
+            " FROM run WHERE name = ?",
+            (name,),
+        ).fetchone()
+        if row is None:
+            return None
+        return self.last if row[0] is None else int(row[0])
 
     def positions(self, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, Continuity]]:
         """Where to read on in each partition that was read before, and what was verified there."""
