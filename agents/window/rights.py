@@ -1,12 +1,13 @@
 """Who reads at a window, and what of each contract they see."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from agents.base.reduction import Reduction
 from agents.base.window import Clerks, MqttOut, Rights, SqlOut, System
+from agents.window.where import Where
 from contracts.identifiers import within
 from contracts.model import Contract, Mask
 from contracts.projection import project
@@ -141,7 +142,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     sights: Mapping[str, Sight]
     scope: str = ""
-    where: Any = None
+    where: Where | None = None
 
     def covers(self, contract: str, scope: str) -> bool:
         """Is a record of ``contract`` in division ``scope`` among it, as far as divisions go?"""
@@ -151,3 +152,8 @@ class Wanted(msgspec.Struct, frozen=True):
             and sight.covers(scope)
             and (not self.scope or within(scope, self.scope))
         )
+
+    @property
+    def same(self) -> Hashable:
+        """Equal for those who are told the same."""
+        return frozenset(self.sights.items()), self.scope, self.where
