@@ -1,6 +1,6 @@
 """What the window's answers are made from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agents.base.status import Status
@@ -8,6 +8,7 @@ from agents.base.window import Window
 from agents.window.access import Journal, Unwritten
 from agents.window.feed import Feed
 from agents.window.follow import Follow
+from agents.window.rights import Visitor
 from agents.window.store import Store
 
 
@@ -28,3 +29,5 @@ class Office:
     table: Window = field(default_factory=Window)
     secret: str = ""
     journal: Journal = field(default_factory=Unwritten)
+    #: May a visitor who came in stay? Asked once a second of each who follows the feed.
+    still: Callable[[Visitor], bool] = lambda visitor: True
