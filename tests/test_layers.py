@@ -32,7 +32,7 @@ OUTSIDE = {
     "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window"},
     "aiohttp": {"agents.base", "agents.capture", "agents.window", "agents.demo"},
     "asyncio": set(ORDER) - {"contracts"},
-    "socket": {"agents.kafka", "agents.demo"},
+    "socket": {"agents.kafka", "agents.window", "agents.demo"},
     "faker": {"agents.demo"},
 }
 #: In these, aiokafka is only the partitioner and an independent client.

@@ -1,19 +1,22 @@
 """What subscribers get: state first if they ask, then every change, without gap or repeat.
 
-A subscriber pulls: it reads the shared ring of recent changes, and where it is further behind, the
-store. So it never holds up another, and nothing is queued for it. One that does not take what it is
-sent is cut by the gateway; one that was away longer than the feed reaches back is told so.
+A subscriber reads the shared ring of recent changes, and where it is further behind, the store. So it
+never holds up another, and nothing is queued for it. One that was away longer than the feed reaches
+back is told so.
 """
 
 import asyncio
+import re
+from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from agents.window.rights import Sight, Wanted
 from agents.window.store import Change, Entry, Store
+from agents.window.where import Where
 from contracts.envelope import format_time
 
 #: Changes kept ready in memory.
@@ -22,8 +25,12 @@ RING = 4_096
 TICK = 0.02
 #: Changes or records handed to a subscriber in one piece.
 PIECE = 500
+#: Ways of seeing one change that are kept ready; more are made anew.
+WAYS = 64
 
 
+K = TypeVar("K")
+V = TypeVar("V")
 #: Token or None, event name, JSON.
 Message = tuple[str | None, str, bytes]
 
@@ -32,17 +39,8 @@ class TokenRefused(Exception):
     """The token is of another window or older than the feed."""
 
 
-class Line(NamedTuple):
-    """A change ready to be sent: ``put`` makes its JSON body for one who sees it so, ``delete`` is the
-    body of a deletion."""
-
-    seq: int
-    contract: str
-    key: str
-    scope: str
-    was: str
-    put: "_Put | None"
-    delete: bytes
+class FellBehind(Exception):
+    """The feed no longer holds what the subscriber is to be told next."""
 
 
 class Feed:
@@ -50,34 +48,43 @@ class Feed:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        #: ``seq`` of the newest change.
+        self.last = store.last
+        self._run = store.begin_run()
         self._ring: deque[Line] = deque(maxlen=RING)
-        self._last = store.last
         self._moved = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
 
     def publish(self, changes: list[Change]) -> None:
         """Tell subscribers of changes just applied, in the order of ``seq``."""
         if changes:
-            self._ring.extend(_line(change) for change in changes)
-            self._last = changes[-1].seq
-            self._wake()
+            self._ring.extend(map(Line, changes))
+            self.last = changes[-1].seq
+            moved, self._moved = self._moved, asyncio.Event()
+            moved.set()
+            for listener in self._listeners:
+                listener()
 
-    def _wake(self) -> None:
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called after each :meth:`publish`; it must not wait."""
+        self._listeners.append(listener)
 
     @property
     def token(self) -> str:
-        return self._token(self._last)
+        """Of what a subscriber knows who has been told everything."""
+        return self.token_of(self.last)
 
-    def _token(self, seq: int) -> str:
-        return f"{self.store.id}.{seq}"
+    def token_of(self, seq: int) -> str:
+        """The token of one who has been told of the changes up to ``seq``."""
+        return f"{self.store.id}.{self._run}.{seq}"
 
     def position(self, token: str) -> int:
         """The ``seq`` a token stands for. Raises TokenRefused that says why."""
-        store, _, seq = token.rpartition(".")
-        if store != self.store.id or not seq.isdigit() or int(seq) > self._last:
+        store, run, seq = (*token.split("."), "", "")[:3]
+        if store != self.store.id or not re.fullmatch(r"\w+\.\w+\.[0-9]{1,18}", token):
             raise TokenRefused(f"Expected a token of this window, got `{token}`")
-        if int(seq) + 1 < self.store.first:
+        reach = self.last if run == self._run else self.store.run_reaches(run)
+        if reach is None or int(seq) > reach or int(seq) + 1 < self.store.first:
             raise TokenRefused(f"The feed no longer reaches back to `{token}`")
         return int(seq)
 
@@ -89,27 +96,21 @@ class Feed:
         ``since`` is the ``seq`` after which to begin; None begins with the state. Ends with a
         ``cut`` message when the subscriber fell behind what the feed holds.
         """
-        told: dict[tuple[str, str], int] = {}
-        if since is None:
-            since = self._last
-            for contract, sight in sorted(wanted.sights.items()):
-                scopes = (wanted.scope,) if wanted.scope else ()
-                for page in self.store.entries(contract, scopes, PIECE):
-                    seen = [entry for entry in page if sight.covers(entry.scope)]
-                    yield [(None, "change", _state(entry, sight)) for entry in seen]
-                    # What changed since we began is in the state already, and comes by once more.
-                    told.update(
-                        ((entry.contract, entry.key), entry.seq)
-                        for entry in page
-                        if entry.seq > since
-                    )
-                    await asyncio.sleep(0)
-            yield [(self._token(since), "live", b"{}")]
         loop = asyncio.get_running_loop()
-        sent = 0.0
+        reading, sent = Reading(self, wanted, since), 0.0
         while True:
+            while not reading.current:
+                try:
+                    piece = reading.take()
+                except FellBehind:
+                    yield [cut("too far behind the feed")]
+                    return
+                sent = loop.time()
+                if piece:
+                    yield piece
+                await asyncio.sleep(0)
             moved = self._moved
-            if since >= self._last:
+            if reading.current:
                 try:
                     async with asyncio.timeout(beat):
                         await moved.wait()
@@ -118,46 +119,201 @@ class Feed:
                     continue
                 # Under load everything of a tick goes out in one write.
                 await asyncio.sleep(max(0.0, sent + TICK - loop.time()))
-            lines = self._after(since)
-            if not lines or lines[0].seq != since + 1:
-                yield [(None, "cut", b'{"reason":"too far behind the feed"}')]
-                return
-            since = lines[-1].seq
-            piece: list[Message] = []
-            for line in lines:
-                if told and told.get((line.contract, line.key), 0) >= line.seq:
-                    continue
-                body = _seen(line, wanted)
-                if body is not None:
-                    piece.append((self._token(line.seq), "change", body))
-            sent = loop.time()
-            if piece:
-                yield piece
 
-    def _after(self, since: int) -> list[Line]:
+    def after(self, since: int) -> "list[Line]":
+        """The changes after ``since``, at most PIECE; none at the feed's end. Raises FellBehind."""
+        if since >= self.last:
+            return []
         if self._ring and self._ring[0].seq <= since + 1:
             # Sequence numbers have no holes within the ring.
             start = since + 1 - self._ring[0].seq
             return [self._ring[at] for at in range(start, min(start + PIECE, len(self._ring)))]
-        return [_line(change) for change in self.store.changes_after(since, PIECE)]
+        lines = [Line(change) for change in self.store.changes_after(since, PIECE)]
+        if not lines or lines[0].seq != since + 1:
+            raise FellBehind
+        return lines
+
+    def messages(self, lines: "list[Line]", wanted: Wanted) -> list[Message]:
+        """What of ``lines`` a subscriber is told."""
+        return [
+            (self.token_of(line.seq), "change", body)
+            for line in lines
+            if (body := line.seen(wanted)) is not None
+        ]
 
 
-def _seen(line: Line, wanted: Wanted) -> bytes | None:
-    """The body for a subscriber; what leaves its scope is a deletion there."""
-    if line.put is not None and wanted.covers(line.contract, line.scope):
-        return line.put(wanted.sights[line.contract])
-    return line.delete if line.was and wanted.covers(line.contract, line.was) else None
+def cut(reason: str) -> Message:
+    """The last message of a feed that ends before its subscriber wanted it to."""
+    return None, "cut", msgspec.json.encode({"reason": reason})
 
 
-def _body(change: Change, value: bytes | None) -> bytes:
-    deleted = value is None
+class Reading:
+    """How far one subscriber has read."""
+
+    def __init__(self, feed: Feed, wanted: Wanted, since: int | None) -> None:
+        self._feed, self._wanted = feed, wanted
+        #: ``seq`` of the newest change it was told of, or passed over.
+        self.since = feed.last if since is None else since
+        self._state = _State(feed, wanted) if since is None else None
+
+    @property
+    def current(self) -> bool:
+        """Is there nothing to take at this moment?"""
+        return self._state is None and self.since >= self._feed.last
+
+    def take(self) -> list[Message]:
+        """The next messages, which may be none; their number is bounded. Raises FellBehind.
+
+        State comes first. Until it is whole its messages have no token, for one who is cut in the
+        middle of it has to begin again; ``live`` has the first.
+        """
+        state = self._state
+        if state is None:
+            return self._changes()
+        if (page := state.page()) is not None:
+            return page
+        # What changed meanwhile: some is in the state already.
+        told: list[Message] = [(None, name, data) for _, name, data in self._changes(state)]
+        if self.since >= state.upto:
+            self._state = None
+            return [*told, (self._feed.token_of(self.since), "live", b"{}")]
+        return told
+
+    def _changes(self, state: "_State | None" = None) -> list[Message]:
+        lines = self._feed.after(self.since)
+        if not lines:
+            return []
+        if state is not None:
+            lines = [line for line in lines if line.seq <= state.upto]
+        if lines:
+            self.since = lines[-1].seq
+        return self._feed.messages(
+            [line for line in lines if state is None or not state.told(line)], self._wanted
+        )
+
+
+class _State:
+    """The records one subscriber is given to begin with, page by page, each as it is by then.
+
+    A page tells of every key up to its last, also of those that are not there; so a change applied
+    before it was read is told with it.
+    """
+
+    def __init__(self, feed: Feed, wanted: Wanted) -> None:
+        self._feed, self._wanted = feed, wanted
+        #: ``seq`` of the newest change that any page has in it.
+        self.upto = feed.last
+        #: By contract: the last key of each page, and the ``seq`` up to which it tells.
+        self._pages: dict[str, tuple[list[str], list[int]]] = {}
+        self._left = self._read()
+
+    def page(self) -> list[Message] | None:
+        """The next page; None after the last."""
+        return next(self._left, None)
+
+    def _read(self) -> Iterator[list[Message]]:
+        store, wanted = self._feed.store, self._wanted
+        for contract, sight in sorted(wanted.sights.items()):
+            keys, upto = self._pages[contract] = ([], [])
+            after = ""
+            while True:
+                self.upto = store.last
+                scopes = (wanted.scope,) if wanted.scope else sight.scopes
+                page = store.page(contract, scopes, after, PIECE)
+                upto.append(self.upto)
+                if not page:
+                    break
+                keys.append(after := page[-1].key)
+                yield [
+                    (None, "change", state)
+                    for entry in page
+                    if wanted.covers(contract, entry.scope)
+                    and (state := _state(entry, sight, wanted.where)) is not None
+                ]
+
+    def told(self, line: "Line") -> bool:
+        """Is this change in it already?"""
+        keys, upto = self._pages.get(line.contract, ([], [0]))
+        return line.seq <= upto[bisect_left(keys, line.key)]
+
+
+class Line:
+    """A change ready to be sent, in the ways it is seen."""
+
+    __slots__ = ("_bodies", "_change", "_records", "_verdicts", "contract", "key", "seq")
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self.seq, self.contract, self.key = change.seq, change.contract, change.key
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep no way of seeing it ready any longer."""
+        self._bodies: dict[Sight | None, bytes] = {}
+        self._records: dict[tuple[Sight, bool], Mapping[str, Any]] = {}
+        self._verdicts: dict[tuple[Sight, Where, bool], bool] = {}
+
+    def seen(self, wanted: Wanted) -> bytes | None:
+        """Its JSON for a subscriber, to whom what leaves the wanted is a deletion; None when it never
+        was in it."""
+        change = self._change
+        sight = wanted.sights.get(change.contract)
+        if sight is None:
+            return None
+        if (
+            change.value is not None
+            and wanted.covers(change.contract, change.scope)
+            and self._holds(sight, wanted.where, change.value, old=False)
+        ):
+            return self._body(sight)
+        if change.was and wanted.covers(change.contract, change.was):
+            # A store of before may not know the old value; a deletion too many does no harm.
+            known = change.old
+            if known is None or self._holds(sight, wanted.where, known, old=True):
+                return self._body(None)
+        return None
+
+    def _holds(self, sight: Sight, where: Where | None, value: bytes, *, old: bool) -> bool:
+        if where is None:
+            return True
+        verdict = self._verdicts.get((sight, where, old))
+        if verdict is None:
+            record = self._records.get((sight, old))
+            if record is None:
+                record = _kept(self._records, (sight, old), _decoded(sight.shown(value)))
+            verdict = where.holds(self.contract, record)
+            _kept(self._verdicts, (sight, where, old), verdict)
+        return verdict
+
+    def _body(self, sight: Sight | None) -> bytes:
+        """``sight`` None for a deletion."""
+        body = self._bodies.get(sight)
+        if body is None:
+            body = _kept(self._bodies, sight, _body(self._change, sight))
+        return body
+
+
+def _kept(kept: dict[K, V], key: K, value: V) -> V:
+    if len(kept) >= WAYS:
+        kept.clear()
+    kept[key] = value
+    return value
+
+
+def _decoded(value: bytes) -> Mapping[str, Any]:
+    record = msgspec.json.decode(value)
+    return record if isinstance(record, dict) else {}
+
+
+def _body(change: Change, sight: Sight | None) -> bytes:
+    shown = None if sight is None or change.value is None else sight.shown(change.value)
     return msgspec.json.encode(
         {
-            "op": "delete" if deleted else "put",
+            "op": "delete" if shown is None else "put",
             "contract": change.contract,
             "key": change.key,
-            "scope": "" if deleted else change.scope,
-            "record": msgspec.Raw(value or b"null"),
+            "scope": "" if shown is None else change.scope,
+            "record": msgspec.Raw(shown or b"null"),
             "id": change.id,
             "sequence": change.sequence,
             "time": format_time(change.time),
@@ -166,31 +322,10 @@ def _body(change: Change, value: bytes | None) -> bytes:
     )
 
 
-def _line(change: Change) -> Line:
-    put = None if change.value is None else _Put(change)
-    return Line(
-        change.seq, change.contract, change.key, change.scope, change.was, put,
-        _body(change, None),
-    )  # fmt: skip
-
-
-class _Put:
-    """The JSON body of a change, made once for each of those who see it differently."""
-
-    def __init__(self, change: Change) -> None:
-        self._change = change
-        self._bodies: dict[Sight, bytes] = {}
-
-    def __call__(self, sight: Sight) -> bytes:
-        body = self._bodies.get(sight)
-        if body is None:
-            value = self._change.value
-            assert value is not None
-            body = self._bodies[sight] = _body(self._change, sight.shown(value))
-        return body
-
-
-def _state(entry: Entry, sight: Sight) -> bytes:
+def _state(entry: Entry, sight: Sight, where: Where | None) -> bytes | None:
+    """None for a record that was not chosen."""
+    if where and not where.holds(entry.contract, _decoded(sight.shown(entry.value))):
+        return None
     return msgspec.json.encode({**described(entry, sight), "op": "put", "state": True})
 
 

@@ -182,11 +182,13 @@ async def messages(answer: Any, count: int, but: str = "watermark") -> list[dict
     async with asyncio.timeout(5):
         while len(found) < count:
             line = (await answer.content.readline()).decode().rstrip("\n")
+            if line.startswith(":"):
+                continue
             if line:
                 name, _, value = line.partition(": ")
                 current[name] = value
             else:
-                if current.get("event") != but:
+                if current and current.get("event") != but:
                     found.append(current)
                 current = {}
     return found
