@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from agents.base.budget import Budget
 from agents.base.config import IntakeTable, Sender
 from agents.capture.http_answer import Problem
 
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
 
 #: Requests of one sender at once.
 MOST_REQUESTS = 200
-
-
-class Budget:
-    """A bucket of ``rate`` tokens a second that holds one second's; it can be in debt. 0: no bound."""
-
-    def __init__(self, rate: int, now: float) -> None:
-        self.rate = rate
-        self._tokens = float(rate)
-        self._at = now
-
-    def take(self, count: int, now: float) -> float:
-        """Take tokens, and say for how many seconds nothing more may be taken."""
-        if not self.rate:
-            return 0.0
-        self._tokens = min(self._tokens + (now - self._at) * self.rate, float(self.rate)) - count
-        self._at = now
-        return max(0.0, -self._tokens / self.rate)
 
 
 class Guest:

@@ -6,7 +6,6 @@ repeated with the same CloudEvents ids, or the same ``Idempotency-Key``, and the
 
 import asyncio
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
@@ -14,8 +13,6 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from agents.base.config import IntakeTable
-from agents.base.errors import ConfigError
 from agents.capture.http_answer import Problem, Ticket
 from agents.capture.http_desk import Desk, Guest
 from agents.capture.http_parse import Item, Lines, batch, binary, line, structured
@@ -38,20 +35,6 @@ def intake_app(desk: Desk) -> web.Application:
     app.router.add_post("/v1/intake/{contract}", gate.post)
     app.router.add_delete("/v1/intake/{contract}/{key:.+}", gate.delete)
     return app
-
-
-def tls_of(table: IntakeTable) -> ssl.SSLContext | None:
-    """What to speak TLS with, None where it is not wanted. Raises ConfigError."""
-    if not table.certificate.name:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(table.certificate, table.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"intake.certificate: expected a certificate and its key in PEM, got {error}"
-        ) from None
-    return context
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -17,8 +17,8 @@ from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
 from agents.base.requests import Requests
 from agents.base.status import Hop
+from agents.base.tls import certificate_of
 from agents.capture.http_desk import Desk
-from agents.capture.http_gate import tls_of
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
 from agents.kafka.cluster import Cluster
@@ -91,10 +91,12 @@ async def _agent(config: NodeFile) -> list[Finding]:
         addresses["window.listen"] = config.window.listen
     if config.intake:
         addresses["intake.listen"] = config.intake.listen
+    for field, table in (("window", config.window), ("intake", config.intake)):
         try:
-            tls_of(config.intake)
+            if table:
+                certificate_of(table.certificate, table.key, field)
         except LevelsyncError as error:
-            found.append(wrong("intake.certificate", error.message, "Name PEM files."))
+            found.append(wrong(f"{field}.certificate", error.message, "Name PEM files."))
     for name, address in addresses.items():
         found.append(await _port(name, address, running, config.node.id))
     return found

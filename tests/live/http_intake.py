@@ -16,8 +16,9 @@ from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
 from agents.base.table import sealed_token
+from agents.base.tls import certificate_of
 from agents.capture.http_desk import Desk
-from agents.capture.http_gate import intake_app, tls_of
+from agents.capture.http_gate import intake_app
 from agents.capture.http_source import HttpRecords
 from agents.capture.intake import Intake
 from agents.capture.published import Published
@@ -65,7 +66,10 @@ def capture(bootstrap: str, desk: Desk, subject: str, state: Path, **changed: An
 async def opened(part: Intake, desk: Desk) -> AsyncIterator[Intake]:
     """Door and capture are open meanwhile."""
     stop = asyncio.Event()
-    async with listening(intake_app(desk), desk.table.listen, "listen", tls_of(desk.table)):
+    table = desk.table
+    certificate = certificate_of(table.certificate, table.key, "intake")
+    tls = certificate.context if certificate else None
+    async with listening(intake_app(desk), table.listen, "listen", tls):
         task = asyncio.create_task(supervise(part, stop), name="capture")
         try:
             async with asyncio.timeout(15):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from agents.base.budget import Budget
 from agents.base.config import IntakeTable, Sender
 from agents.base.errors import ConfigError
 from agents.base.table import sealed_token
 from agents.capture.http_answer import Problem, Ticket
-from agents.capture.http_desk import Budget, Desk
+from agents.capture.http_desk import Desk
 from agents.capture.http_parse import Item, Lines, batch, binary, line, structured
 from agents.capture.ledger import Entry, Ledger, digest_of
 from agents.sources import load
