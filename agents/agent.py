@@ -121,7 +121,7 @@ class Agent:
                 ("agent.state", self._config.agent.state, config.agent.state),
                 ("kafka", self._config.kafka, config.kafka),
                 ("parent", _address(self._config), _address(config)),
-                ("window", self._config.window, config.window),
+                ("window", _counter(self._config), _counter(config)),
                 ("intake", _door(self._config), _door(config)),
             )
             if old != new
@@ -161,6 +161,12 @@ def _door(config: NodeFile) -> tuple[object, ...] | None:
     """What of the intake cannot change while it is open."""
     intake = config.intake
     return (intake.listen, intake.certificate, intake.key) if intake else None
+
+
+def _counter(config: NodeFile) -> tuple[object, ...] | None:
+    """What of the window cannot change while it is open."""
+    window = config.window
+    return (window.listen, window.certificate, window.key, window.feed) if window else None
 
 
 def _address(config: NodeFile) -> tuple[str, str, int] | None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import ssl
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, cast
 
 import structlog
 
-from agents.base.config import Grant, NodeFile, is_over, misfits, scope_of
+from agents.base.config import Grant, IntakeTable, NodeFile, is_over, misfits, scope_of
 from agents.base.errors import LevelsyncError
 from agents.base.freshness import watch_freshness
 from agents.base.health import health_app, listening
@@ -19,8 +20,10 @@ from agents.base.known import Known
 from agents.base.requests import Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
+from agents.base.tls import Certificate, certificate_of
+from agents.base.window import Window
 from agents.capture.http_desk import Desk
-from agents.capture.http_gate import intake_app, tls_of
+from agents.capture.http_gate import intake_app
 from agents.capture.intake import Intake
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
@@ -106,6 +109,9 @@ class Wiring:
         self._store: Store | None = None
         self._feed: Feed | None = None
         self._follows: dict[str, Follow] = {}
+        self._office: Office | None = None
+        #: By the table of the node file whose listener speaks TLS with it.
+        self._certificates: dict[str, Certificate] = {}
         self._projections: dict[str, tuple[Contract, Left, Contract]] = {}
         #: What the node file says wrongly about contracts, by contract.
         self._misfits = misfits(config, self._known.contracts)
@@ -126,13 +132,13 @@ class Wiring:
             self._seen.more.append(self._desk.metrics)
             app = intake_app(self._desk)
             await stack.enter_async_context(
-                listening(app, config.intake.listen, "intake.listen", tls_of(config.intake))
+                listening(app, config.intake.listen, "intake.listen", self._tls("intake"))
             )
         if config.window:
             self._store = Store(self._folder("window.sqlite"))
             stack.callback(self._store.close)
             self._feed = Feed(self._store)
-            office = Office(
+            office = self._office = Office(
                 name=config.node.name,
                 node=config.node.id,
                 store=self._store,
@@ -141,10 +147,21 @@ class Wiring:
                 status=self._seen,
                 table=config.window,
                 secret=config.masking.secret if config.masking else "",
+                sessions=self._folder("sessions.sqlite"),
             )
+            app, tls = window_app(office), self._tls("window")
             await stack.enter_async_context(
-                listening(window_app(office), config.window.listen, "window.listen")
+                listening(app, config.window.listen, "window.listen", tls)
             )
+
+    def _tls(self, field: str) -> ssl.SSLContext | None:
+        """What the listener of a table speaks TLS with. Raises ConfigError."""
+        table: Window | IntakeTable = getattr(self.config, field)
+        certificate = certificate_of(table.certificate, table.key, field)
+        if certificate is None:
+            return None
+        self._certificates[field] = certificate
+        return certificate.context
 
     def beside(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the jobs for as long as the agent does, by name."""
@@ -155,6 +172,8 @@ class Wiring:
             "watch-freshness": watch_freshness(self._seen, self._known.contracts, self._audit),
             "audit": self._audit.run(),
         }
+        for field, certificate in self._certificates.items():
+            tasks[f"certificate-{field}"] = certificate.watch()
         if self._granted and self._published_above:
             tasks["grants-above"] = self._granted.bulletin.run()
             tasks["contracts-above"] = self._published_above.run()
@@ -169,6 +188,9 @@ class Wiring:
         self._known.use(config.trust)
         if config.intake and self._desk:
             self._desk.use(config.intake, _served(config))
+        if config.window and self._office:
+            self._office.table = config.window
+            self._office.secret = config.masking.secret if config.masking else ""
         self._misfits = misfits(config, self._known.contracts)
 
     def announce(self, told: list[Announcement]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agents.base.status import Status
 from agents.base.window import Window
@@ -17,7 +18,8 @@ class Office:
     """One window: the office called ``name`` at ``node``, and everything it answers from.
 
     ``follows`` are the contracts by name; those shown have topics here. ``table`` is what the node file
-    says of it at this moment, ``secret`` what ``hash`` masks are keyed by.
+    says of it at this moment, ``secret`` what ``hash`` masks are keyed by. ``sessions`` is the file that
+    keeps who is logged in over a restart; in memory alone without one.
     """
 
     name: str
@@ -29,5 +31,7 @@ class Office:
     table: Window = field(default_factory=Window)
     secret: str = ""
     journal: Journal = field(default_factory=Unwritten)
-    #: May a visitor who came in stay? Asked once a second of each who follows the feed.
-    still: Callable[[Visitor], bool] = lambda visitor: True
+    sessions: Path | None = None
+    #: May this visitor, met before, still see what they saw? Not once their token is taken out, their
+    #: session has ended or their rights are others; set by the gate, asked at each heartbeat of a feed.
+    still: Callable[[Visitor], bool] = lambda _: True
