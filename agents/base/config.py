@@ -35,6 +35,7 @@ from contracts.signed import public_key
 
 #: Bytes of a record that fit a topic of ours with their headers.
 _LARGEST_RECORD = 7 * 1024 * 1024
+_SECRET = "[masking] secret, which hashes are keyed by"
 CHINA = datetime.timezone(datetime.timedelta(hours=8), "CST")
 
 
@@ -314,6 +315,8 @@ def _validate(config: NodeFile) -> None:
     check_address(config.agent.listen, "agent.listen")
     if config.window:
         window.check(config.window, config.agent.listen, node.scope)
+        if config.masking is None and (path := next(window.hashed(config.window), None)):
+            raise Wrong(_SECRET, "none", path)
     if config.parent:
         _parent(config.parent, node)
     if config.intake:
@@ -420,7 +423,7 @@ def _grant(grant: Grant, config: NodeFile, path: str) -> None:
             f"{path}.scope",
         )
     if "hash" in grant.mask.values() and config.masking is None:
-        raise Wrong("[masking] secret, which hashes are keyed by", "none", f"{path}.mask")
+        raise Wrong(_SECRET, "none", f"{path}.mask")
 
 
 # ---- what only a contract can say ------------------------------------------------------------

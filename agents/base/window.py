@@ -210,10 +210,20 @@ def check(window: Window, listen: str, scope: str) -> None:
     if window.login:
         for name in ("issuer", "url"):
             _web(getattr(window.login, name), f"window.login.{name}")
+        if not 1 <= window.login.hours <= 72:
+            raise Wrong("1 to 72 hours", f"{window.login.hours}", "window.login.hours")
         if not window.clerks:
             raise Wrong("[[window.clerks]], who may log in", "none", "window.clerks")
     for path, rights in _rights(window):
         _check_rights(rights, scope, path)
+
+
+def hashed(window: Window) -> Iterator[str]:
+    """The paths of the masks that need a secret."""
+    for path, rights in _rights(window):
+        masks = [rights.mask] if isinstance(rights, SqlOut) else rights.mask.values()
+        if any("hash" in each.values() for each in masks):
+            yield f"{path}.mask"
 
 
 def _rights(window: Window) -> Iterator[tuple[str, System | Clerks | MqttOut | SqlOut]]:
