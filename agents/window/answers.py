@@ -1,8 +1,9 @@
 """What every answer of the window over HTTP has in common: problems, headers, parameters."""
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -44,7 +45,8 @@ def problem(
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return web.Response(
         status=status,
-        body=json.dumps(body, ensure_ascii=False).encode(),
+        # What is quoted of a request need not be UTF-8.
+        body=json.dumps(body, ensure_ascii=False).encode(errors="replace"),
         content_type="application/problem+json",
         headers=headers,
     )
@@ -79,6 +81,36 @@ def parameters(request: web.Request, *known: str) -> dict[str, str]:
                 f"Expected {', '.join(known) or 'no parameters'}, got `{name}`",
             )  # fmt: skip
     return dict(request.query)
+
+
+T = TypeVar("T")
+#: Seconds a body may take to come.
+PATIENCE = 10.0
+
+
+async def body_of(request: web.Request, kind: type[T], most: int) -> T:
+    """The JSON that was sent, of at most ``most`` bytes, as ``kind``. Raises Problem."""
+    if request.content_type != "application/json" or "Content-Type" not in request.headers:
+        found = request.headers.get("Content-Type", "none")
+        raise Problem(
+            415, "Not this kind of content", f"Expected application/json, got `{found}`"
+        )  # fmt: skip
+    body = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > most:
+                    raise Problem(413, "Too large", f"Expected at most {most} bytes, got more")
+        return msgspec.json.decode(body, type=kind)
+    except TimeoutError:
+        raise Problem(
+            408, "The body does not come", f"Expected it within {PATIENCE:.0f} s"
+        ) from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Problem(400, "Wrong body", str(error)) from None
+    except RecursionError:
+        raise Problem(400, "Wrong body", "Expected less nesting, got more") from None
 
 
 def scope_in(given: Mapping[str, str]) -> str:

@@ -27,9 +27,11 @@ from agents.window.answers import (
 from agents.window.events import add_events
 from agents.window.feed import described
 from agents.window.follow import Follow
-from agents.window.gate import gate
+from agents.window.gate import Gate, gate
+from agents.window.login import add_login
 from agents.window.office import Office
 from agents.window.rights import Sight
+from agents.window.visitors import Visitors
 from contracts.envelope import format_time
 from contracts.identifiers import within
 from contracts.model import Contract
@@ -48,12 +50,14 @@ LARGEST_PAGE, PAGE_SIZE = 1_000, 100
 
 def window_app(office: Office) -> web.Application:
     """The application of one window."""
-    app = web.Application(middlewares=[gate(office)])
+    keeper = Gate(office, Visitors(office), _FILES)
+    app = web.Application(middlewares=[gate(keeper)])
     gateway = _Gateway(office)
     app.router.add_get("/v1/contracts", gateway.contracts)
     app.router.add_get("/v1/{contract}/records/{key}", gateway.record)
     app.router.add_get("/v1/{contract}/records", gateway.records)
     add_events(app, office)
+    add_login(app, office, keeper)
     for path in _FILES:
         app.router.add_get(path, _file)
     add_health(app, office.status)
