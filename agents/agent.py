@@ -146,7 +146,7 @@ class Agent:
         for name, moment in self._wiring.resync.items():
             file = self._folder("resync") / name
             hops = [hop for hop in self._seen.hops if hop.contract == name]
-            if all(hop.aligned >= moment or hop.hop == "capture" for hop in hops):
+            if all(hop.aligned >= moment or hop.hop in ("capture", "out") for hop in hops):
                 file.unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 log = structlog.get_logger()
 
 State = Literal["starting", "aligning", "running", "ended", "retrying", "stopped"]
-Kind = Literal["capture", "view", "link", "window"]
+Kind = Literal["capture", "view", "link", "window", "out"]
 
 #: Seconds without progress, where there should be some, after which a hop is not healthy.
 STUCK = 10.0
@@ -60,8 +60,11 @@ class Hop(msgspec.Struct):
 
     @property
     def ready(self) -> bool:
-        """Does it do what it is there for, or has it nothing left to do?"""
-        return self.state in ("running", "ended")
+        """Does it do what it is there for, or has it nothing left to do?
+
+        A window answers whether the systems it delivers to are there or not.
+        """
+        return self.hop == "out" or self.state in ("running", "ended")
 
     def moved(self) -> None:
         """There was progress, or nothing that could have moved."""

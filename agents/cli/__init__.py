@@ -252,7 +252,8 @@ def _print_status(found: dict[str, Any]) -> None:
         lag = "" if hop["lag"] is None else hop["lag"]
         print(f"{hop['hop']:8} {path:58} {hop['state']:9} {hop['events']:9} {lag:>6}  {age}")
         if hop["rejected"]:
-            print(f"{'':8} {hop['rejected']} dead letters")
+            what = "refused there" if hop["hop"] == "out" else "dead letters"
+            print(f"{'':8} {hop['rejected']} {what}")
         if "copy_share" in hop["figures"] and hop["figures"]["copy_share"] < 1:
             figures = hop["figures"]
             print(f"{'':8} copies: {figures['copy_rows']:.0f} rows, {figures['copy_share']:.0%}")
