@@ -69,6 +69,17 @@ class Feed:
         """Have ``listener`` called after each :meth:`publish`; it must not wait."""
         self._listeners.append(listener)
 
+    async def news(self, since: int, seconds: float) -> None:
+        """Wait until there is a change after ``since``, ``seconds`` at most."""
+        if since < self._last:
+            return
+        moved = self._moved
+        try:
+            async with asyncio.timeout(seconds):
+                await moved.wait()
+        except TimeoutError:
+            return
+
     @property
     def token(self) -> str:
         """Of what a subscriber knows who has been told everything."""
