@@ -1,16 +1,14 @@
 """An MQTT broker as a source: what a node file says of it; :mod:`agents.capture.mqtt_source` reads it."""
 
-import ssl
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from agents.base.errors import SourceMismatch
 from agents.base.findings import Finding
+from agents.base.mqtt_address import Address, check_url, place_of, tls_of
 from agents.base.table import Wrong
 from agents.capture.mqtt_examine import examine
 from agents.capture.mqtt_payload import Payload, unknown
-from agents.capture.mqtt_session import Address
 from agents.capture.mqtt_source import MqttSource
 from agents.capture.mqtt_template import Template
 from agents.capture.source import Place, SourceSettings
@@ -56,20 +54,11 @@ class MqttTopics(SourceSettings, frozen=True, kw_only=True, tag="mqtt"):
 
     def validate(self) -> None:
         """See :class:`agents.base.config.SourceTable`."""
-        parts = urlsplit(self.url)
-        expected = "`mqtt://host:port` or `mqtts://host:port`"
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0:
-            raise Wrong(expected, f"`{self.url}`", "url")
-        if parts.username is not None or parts.path.strip("/") or parts.query:
-            raise Wrong(f"{expected}, and `username` and `password` beside it", "more", "url")
+        check_url(self.url, "url")
         Template(self.topic)
         for name in ("ca", "cert", "key"):
             file = getattr(self, name)
-            if file and parts.scheme == "mqtt":
+            if file and not place_of(self.url)[2]:
                 raise Wrong("`mqtts://`, which files for TLS are for", f"`{self.url}`", "url")
             if file and not Path(file).is_file():
                 raise Wrong("a readable PEM file", f"`{file}`", name)
@@ -93,31 +82,18 @@ class MqttTopics(SourceSettings, frozen=True, kw_only=True, tag="mqtt"):
 
     def address(self, client_id: str) -> Address:
         """Where the broker is. Raises SourceMismatch where a file cannot be used."""
-        parts = urlsplit(self.url)
-        tls = parts.scheme == "mqtts"
+        host, port, tls = place_of(self.url)
         return Address(
-            host=parts.hostname or "",
-            port=parts.port or (8883 if tls else 1883),
+            host=host,
+            port=port,
             client_id=self.client_id or client_id,
             version=self.version,
             username=self.username or None,
             password=self.password or None,
-            tls=self._tls() if tls else None,
+            tls=tls_of(self.ca, self.cert, self.key) if tls else None,
             expiry=self.session_hours * 3600,
             receive=self.inflight,
         )
-
-    def _tls(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self.ca or None)
-            if self.cert:
-                context.load_cert_chain(self.cert, self.key or None)
-        except (OSError, ssl.SSLError) as error:
-            raise SourceMismatch(
-                "A file for TLS cannot be used", ca=self.ca, cert=self.cert, said=str(error),
-                do="expected PEM: an authority's certificate, ours, and its key without a passphrase",
-            ) from None  # fmt: skip
-        return context
 
     def source(self, place: Place) -> "MqttSource":
         """See :class:`agents.capture.source.SourceSettings`."""

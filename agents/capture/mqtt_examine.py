@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
-from agents.capture.mqtt_session import Address, Session
+from agents.base.mqtt_address import Address
+from agents.base.mqtt_session import Session
 from agents.capture.mqtt_template import Template
 
 if TYPE_CHECKING:

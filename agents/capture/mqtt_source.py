@@ -26,9 +26,9 @@ import msgspec
 import structlog
 
 from agents.base.errors import SourceMismatch
+from agents.base.mqtt_session import Message, Session
 from agents.capture.ledger import Entry, Ledger
 from agents.capture.mqtt_payload import Reading, unknown
-from agents.capture.mqtt_session import Message, Session
 from agents.capture.mqtt_template import Template
 from agents.capture.sequence import Arrivals
 from agents.capture.source import Change, Changes, Outcome, Place, Unreadable

@@ -13,15 +13,16 @@ import aiomqtt
 import msgspec
 import pytest
 
+from agents.base import mqtt_session
 from agents.base.errors import Unavailable
 from agents.base.findings import Finding
+from agents.base.mqtt_address import Address
+from agents.base.mqtt_session import Session
 from agents.base.requests import Requests
 from agents.base.run import supervise
 from agents.base.status import Hop
-from agents.capture import mqtt_session
 from agents.capture.intake import Intake
 from agents.capture.mqtt import MqttTopics
-from agents.capture.mqtt_session import Address, Session
 from agents.capture.published import Published
 from agents.capture.source import Place
 from agents.demo.servers import KafkaServer, NotInstalled, free_ports

@@ -33,6 +33,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agents.base.errors import SourceMismatch, Unavailable
+from agents.base.mqtt_address import Address
 
 #: Messages, and bytes of them, that wait here at most; above it the socket is not read.
 MOST, MOST_BYTES = 5_000, 16 * 1024 * 1024
@@ -54,22 +55,6 @@ class Message(NamedTuple):
     again: bool
 
 
-class Address(NamedTuple):
-    """Where a broker is, and how to get in."""
-
-    host: str
-    port: int
-    client_id: str
-    version: int
-    username: str | None
-    password: str | None
-    tls: ssl.SSLContext | None
-    #: Seconds the broker keeps the session without us; MQTT 5.
-    expiry: int
-    #: Messages under way to us at once; MQTT 5, where it is the broker's word otherwise.
-    receive: int
-
-
 class Session(aiomqtt.Client):
     """A persistent session at ``address``, or one that leaves nothing behind with ``passing``;
     ``async with`` connects.
@@ -77,7 +62,9 @@ class Session(aiomqtt.Client):
     Raises Unavailable, and SourceMismatch where the broker does not let us in.
     """
 
-    def __init__(self, address: Address, *, passing: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, passing: bool = False, will: aiomqtt.Will | None = None
+    ) -> None:
         five, properties = address.version == 5, None
         if five:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -91,6 +78,7 @@ class Session(aiomqtt.Client):
             username=address.username,
             password=address.password,
             tls_context=address.tls,
+            will=will,
             keepalive=30,
             properties=properties,
             clean_start=passing if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
@@ -102,6 +90,8 @@ class Session(aiomqtt.Client):
         self.news = asyncio.Event()
         #: Did the broker have our session?
         self.resumed = False
+        #: What the broker said of itself when it let us in; MQTT 5.
+        self.granted: Properties | None = None
         #: Answers to our pings so far, and pings that wait for theirs.
         self.answered, self._pinged = 0, False
         self.paused = False
@@ -239,6 +229,7 @@ class Session(aiomqtt.Client):
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
         self.resumed = bool(flags.session_present)
+        self.granted = properties
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
