@@ -58,6 +58,8 @@ class _Examination:
             raise self.wrong("freshness", "seconds above 0", contract.freshness)
         if contract.retention is not None and contract.retention < 0:
             raise self.wrong("retention", "days, or none for no limit", contract.retention)
+        if contract.journal is not None and not 1 <= contract.journal <= 36_500:
+            raise self.wrong("journal", "days from 1 to 36500", contract.journal)
         if contract.sharing == "conditional" and contract.condition is None:
             raise self.wrong("condition", "what a conditional sharing asks for", "nothing")
         self.object(contract.fields, "$", 0)

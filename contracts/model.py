@@ -17,6 +17,9 @@ Level = Literal["nation", "province", "city", "county", "township", "village"]
 #: From the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("nation", "province", "city", "county", "township", "village")
 
+#: The level that keeps a contract's records; ``every`` for what each node keeps of its own work.
+Keeper = Literal["nation", "province", "city", "county", "township", "village", "every"]
+
 #: 数据分级, Data Security Law of the PRC, article 21.
 Classification = Literal["general", "important", "core"]
 
@@ -61,7 +64,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     catalogue: str
     #: The department that keeps the record (数源部门), and the level at which it does.
     owner: Text
-    level: Level
+    level: Keeper
     key: str
     scope: str
     classification: Classification
@@ -86,6 +89,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: What later changes of a key do while one of it is a dead letter: ``follow``, as if it had not been,
     #: or ``wait`` behind it as dead letters of their own until it is replayed or dropped.
     on_refusal: OnRefusal = "follow"
+    #: Days a record stays where records are never changed, a journal; None for state by key.
+    journal: int | None = None
     partitions: int = 3
     fields: tuple[Field, ...]
 

@@ -452,7 +452,7 @@ def _misfits(config: NodeFile, contracts: Mapping[str, Contract]) -> Iterator[Wr
 
 
 def _source_fits(source: SourceTable, contract: Contract, config: NodeFile, path: str) -> None:
-    if contract.level != config.node.level:
+    if contract.level not in (config.node.level, "every"):
         raise Wrong(
             f"a node of level `{contract.level}`, which owns `{contract.name}`",
             f"`{config.node.level}`",

@@ -188,7 +188,9 @@ class Known:
             level = level_of(scope_of(publisher))
         except ValueError:
             raise NotTaken(f"Expected a node as publisher, got {publisher!r}.") from None
-        if LEVELS.index(level) > LEVELS.index(contract.level):
+        # What every node keeps of its own the nation defines.
+        keeper = LEVELS[0] if contract.level == "every" else contract.level
+        if LEVELS.index(level) > LEVELS.index(keeper):
             raise NotTaken(
                 f"{contract.name} belongs to the {contract.level}; {publisher} is a {level}."
             )

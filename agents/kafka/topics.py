@@ -75,7 +75,14 @@ def dead(topic: str) -> str:
 
 
 def data_topic(contract: Contract, name: str) -> Topic:
-    return Topic(name, contract.partitions, DATA)
+    """A topic with events of ``contract``: state by key is compacted, a journal kept for its days."""
+    if contract.journal is None:
+        return Topic(name, contract.partitions, DATA)
+    kept = str(contract.journal * 24 * 3600 * 1000)
+    config = {
+        name: value for name, value in DATA.items() if name.startswith(("max.", "message."))
+    } | {"cleanup.policy": "delete", "retention.ms": kept}
+    return Topic(name, contract.partitions, config)
 
 
 def dead_topic(topic: Topic) -> Topic:

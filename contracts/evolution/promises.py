@@ -32,6 +32,8 @@ def promises_compared(old: Contract, new: Contract) -> Iterator[Finding]:
     if new.partitions != old.partitions:
         rule = "partitions-fewer" if new.partitions < old.partitions else "partitions-more"
         yield found(rule, "partitions", old.partitions, new.partitions)
+    if new.journal != old.journal:
+        yield found("journal-changed", "journal", old.journal, new.journal)
     yield from _searchable(old, new)
     yield from _masks(old, new)
     yield from _sharing(old, new)

@@ -226,6 +226,11 @@ RULES: dict[str, Told] = {
         Text("先在各接收方增加分区，再在发布方增加",
              "let the receivers' topics grow first, then the publisher's"),
     ),
+    "journal-changed": _told(
+        "break", _ALL, "流水与按主键保存互换，或流水保存期限改变：已有主题不会随之改变",
+        "a journal became state by key, or the other way, or is kept for other days: topics that are"
+        " there do not change with it", _MAJOR,
+    ),
     "search-removed": _told(
         "break", _OLD, "不再可按该字段检索：窗口的这类查询会被拒绝",
         "records can no longer be looked up by this field: windows that do are refused",

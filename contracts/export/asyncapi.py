@@ -186,7 +186,7 @@ class _Document:
             servers,
             flow.purpose,
             contract.partitions,
-            _DATA,
+            _data_config(contract),
         )
         key = {"type": "string", "description": f"`{contract.key}`"}
         self._message(
@@ -287,5 +287,10 @@ _KINDS = {
     "dead": Text("死信", "dead letters"),
     "contracts": Text("合同登记", "contracts, signed by who publishes them"),
 }
-_DATA: dict[str, Any] = {"cleanup.policy": ["compact"]}
 _KEPT: dict[str, Any] = {"cleanup.policy": ["delete"], "retention.ms": -1}
+
+
+def _data_config(contract: Contract) -> dict[str, Any]:
+    if contract.journal is None:
+        return {"cleanup.policy": ["compact"]}
+    return {"cleanup.policy": ["delete"], "retention.ms": contract.journal * 24 * 3600 * 1000}

@@ -122,6 +122,9 @@ def _entry(contract: Contract) -> str:
     retention = Text("不限", "no limit")
     if contract.retention is not None:
         retention = Text(f"{contract.retention} 天", f"{contract.retention} days")
+    kept = Text("按主键保存最新状态", "the newest of each key")
+    if contract.journal is not None:
+        kept = Text(f"流水，保存 {contract.journal} 天", f"a journal, of {contract.journal} days")
     number = f'<span class="number">{escape(contract.catalogue)}</span>'
     said = (
         (Text("目录代码", "Catalogue number"), number),
@@ -135,6 +138,7 @@ def _entry(contract: Contract) -> str:
         (Text("更新频率", "Updates"), two(UPDATES[contract.updates])),
         (Text("时效承诺", "Freshness promise"), two(duration(contract.freshness))),
         (Text("留存期限", "Retention"), two(retention)),
+        (Text("主题保存", "Kept in the topic"), two(kept)),
         (Text("记录主键", "Key"), f"<code>{escape(contract.key)}</code>"),
         (Text("所属区划字段", "Division field"), f"<code>{escape(contract.scope)}</code>"),
         (Text("变更被拒之后", "After a refused change"), two(ON_REFUSAL[contract.on_refusal])),

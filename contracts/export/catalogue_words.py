@@ -2,16 +2,17 @@
 
 from html import escape
 
-from contracts.model import Classification, Level, Mask, OnRefusal, Sharing, Updates
+from contracts.model import Classification, Keeper, Mask, OnRefusal, Sharing, Updates
 from contracts.text import Text
 
-LEVELS: dict[Level, Text] = {
+LEVELS: dict[Keeper, Text] = {
     "nation": Text("国家级", "nation"),
     "province": Text("省级", "province"),
     "city": Text("市级", "city"),
     "county": Text("县级", "county"),
     "township": Text("乡镇（街道）级", "township"),
     "village": Text("村（社区）级", "village"),
+    "every": Text("各级各节点", "every node, for itself"),
 }
 CLASSIFICATIONS: dict[Classification, Text] = {
     "general": Text("一般数据", "general"),

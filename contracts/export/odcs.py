@@ -50,6 +50,7 @@ CUSTOM = {
     "personal": "masks",
     "searchable": "searchableFields",
     "on_refusal": "onRefusal",
+    "journal": "journalDays",
     "partitions": "partitions",
 }
 

@@ -7,8 +7,10 @@ import msgspec
 
 from contracts.model import Contract
 from contracts.subjects import (
+    access,
     birth,
     business_licence,
+    correction,
     death,
     disability,
     division,
@@ -33,6 +35,9 @@ _WRITTEN: tuple[tuple[Contract, type[msgspec.Struct]], ...] = (
     (medical_insurance.V1, medical_insurance.MedicalInsuranceV1),
     (real_estate.V1, real_estate.RealEstateV1),
     (disability.V1, disability.DisabilityV1),
+    (correction.CORRECTION, correction.CorrectionV1),
+    (correction.ANSWER, correction.CorrectionAnswerV1),
+    (access.ACCESS, access.AccessV1),
 )
 
 #: By their names, ``resident.v2``.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contracts.identifiers import CREDIT_ALPHABET, citizen_check, credit_check
+from contracts.subjects.access import hash_of
 
 #: Streets of Jinan and Qingdao.
 STREETS = ("370102001", "370102002", "370103001", "370202001")
@@ -286,6 +287,60 @@ def _disability(chance: _Chance) -> dict[str, Any]:
     }
 
 
+def _correction(chance: _Chance) -> dict[str, Any]:
+    return {
+        "id": f"{chance.randrange(16**14):014x}-370102-{chance.randrange(16**4):04x}",
+        "contract": "resident.v2",
+        "key": chance.citizen("1980-05-01", "1"),
+        "record_division": chance.choice(STREETS),
+        "field": "phone",
+        "seen": f'"{chance.phone()}"',
+        "proposed": f'"{chance.phone()}"',
+        "evidence": "本人持身份证到窗口说明",
+        "seen_id": f"pg/levelsync_37_resident_v2/0/{chance.digits(8)}/0",
+        "filed_by": chance.name(),
+        "filed_at": f"{chance.day('2026-01-01', '2026-06-30')}T15:00:00+08:00",
+        "node": "370102",
+        "division": "370102",
+    }
+
+
+def _correction_answer(chance: _Chance) -> dict[str, Any]:
+    return {
+        "id": f"{chance.randrange(16**14):014x}-370102-{chance.randrange(16**4):04x}",
+        "contract": "resident.v2",
+        "state": chance.choice(("accepted", "rejected")),
+        "due": chance.day("2026-01-01", "2026-06-30"),
+        "note": "已与本人核实",
+        "answered_by": chance.name(),
+        "answered_at": f"{chance.day('2026-01-01', '2026-06-30')}T15:00:00+08:00",
+        "node": "37",
+        "division": "370102",
+    }
+
+
+def _access(chance: _Chance) -> dict[str, Any]:
+    number, at = chance.randint(2, 9), f"{chance.day('2026-01-01', '2026-06-30')}T15:00:00+08:00"
+    chain = f"{chance.randrange(16**12):012x}"
+    record = {
+        "id": f"{chain}-{number:012}",
+        "node": "370102",
+        "division": "370102",
+        "who": chance.name(),
+        "kind": "clerk",
+        "purpose": "窗口办事核验",
+        "contract": "resident.v2",
+        "action": "look-up",
+        "what": [{"at": at, "what": chance.citizen("1980-05-01", "1")}],
+        "since": at,
+        "until": at,
+        "chain": chain,
+        "number": number,
+        "previous": f"{chance.randrange(16**64):064x}",
+    }
+    return {**record, "hash": hash_of(record)}
+
+
 _EXAMPLES: dict[str, Callable[[_Chance], dict[str, Any]]] = {
     "division.v1": _division,
     "resident.v1": _resident_v1,
@@ -299,4 +354,7 @@ _EXAMPLES: dict[str, Callable[[_Chance], dict[str, Any]]] = {
     "medical_insurance.v1": _medical_insurance,
     "real_estate.v1": _real_estate,
     "disability.v1": _disability,
+    "correction.v1": _correction,
+    "correction_answer.v1": _correction_answer,
+    "access.v1": _access,
 }

@@ -78,6 +78,7 @@ def _contracts(draw: _Draw) -> Contract:
         purposes=tuple(Text(each, each) for each in sorted(purposes)),
         freshness=draw(st.sampled_from([1.0, 2.0, 5.0])),
         retention=draw(st.sampled_from([None, 30, 365])),
+        journal=draw(st.sampled_from([None, 30])),
         personal=draw(st.dictionaries(st.sampled_from(names), _masks(), max_size=2)),
         searchable=tuple(sorted(draw(st.sets(st.sampled_from(names), max_size=2)))),
     )
@@ -595,6 +596,7 @@ def _with_promises(draw: _Draw, contract: Contract) -> Contract:
         {"sharing": "not_shared"},
         {"scope": draw(st.sampled_from(["key", "scope"]))},
         {"partitions": draw(st.integers(1, 6))},
+        {"journal": draw(st.sampled_from([None, 30, 1_096]))},
         {"personal": draw(st.dictionaries(st.sampled_from(contract.field_names), _masks()))},
         {"title": Text("改", "Changed")},
     ]

@@ -207,6 +207,7 @@ OTHERS: list[tuple[str, str, Contract, Contract]] = [
     ("words-changed", "basis", contract(), contract(basis=WORDS)),
     ("partitions-more", "partitions", contract(), contract(partitions=4)),
     ("partitions-fewer", "partitions", contract(), contract(partitions=2)),
+    ("journal-changed", "journal", contract(), contract(journal=30)),
     ("search-added", "$.f", contract(ONE), contract(ONE, searchable=("f",))),
     ("search-removed", "$.f", contract(ONE, searchable=("f",)), contract(ONE)),
     ("classification-lowered", "classification", contract(), contract(classification="general")),

@@ -51,6 +51,7 @@ def nested(depth: int) -> Shape:
         ({"freshness": 0.0}, "seconds above 0"),
         ({"freshness": float("inf")}, "seconds above 0"),
         ({"retention": -1}, "days, or none"),
+        ({"journal": 0}, "days from 1"),
         ({"condition": None}, "what a conditional sharing asks for, got nothing"),
         ({"key": "nobody"}, "got `nobody` - at `key`"),
         ({"scope": "birth_date"}, "required text, being the scope"),

@@ -253,6 +253,9 @@ BROKEN: list[tuple[str, str, dict[str, Any]]] = [
     ("disability.v1", "issued-after-birth", {"issued_on": "1930-01-01"}),
     ("disability.v1", "valid-after-issued", {"valid_until": "2000-01-01"}),
     ("disability.v1", "guardian-named", {"guardian_name": None}),
+    ("correction_answer.v1", "received-with-due", {"state": "received", "due": None}),
+    ("correction_answer.v1", "decided-at", {"answered_at": None}),
+    ("correction_answer.v1", "rejected-with-reason", {"state": "rejected", "note": ""}),
 ]  # fmt: skip
 
 
