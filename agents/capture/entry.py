@@ -35,11 +35,17 @@ class Entry:
     """Where the changes of one contract enter ``copy``, at ``node``.
 
     ``waiting`` are the keys with a dead letter behind which later changes wait; None when the contract
-    lets them follow.
+    lets them follow. ``topic`` is where the events go, the contract's own unless said otherwise.
     """
 
     def __init__(
-        self, hop: Hop, contract: Contract, node: str, copy: Copy, waiting: set[str] | None
+        self,
+        hop: Hop,
+        contract: Contract,
+        node: str,
+        copy: Copy,
+        waiting: set[str] | None,
+        topic: str = "",
     ) -> None:
         self.waiting = waiting
         self._hop = hop
@@ -47,8 +53,9 @@ class Entry:
         self._checker = Checker(contract)
         self._copy = copy
         self._origin = f"/{node}/{contract.name}"
-        self._dead = dead(contract.name)
-        self._parts = [(contract.name, number) for number in range(contract.partitions)]
+        topic = topic or contract.name
+        self._dead = dead(topic)
+        self._parts = [(topic, number) for number in range(contract.partitions)]
         any_ = Change("id", "sequence", 0, "key", {})
         self._changed = Stamp(self._event(any_, "changed", b"", "scope"))
         self._copied = Stamp(self._event(any_, "copied", b"", "scope"))

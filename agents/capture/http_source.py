@@ -121,7 +121,8 @@ class HttpSource:
     async def open(self, position: Any | None, held: frozenset[str]) -> None:
         """See :class:`agents.capture.source.Source`."""
         place = self._place
-        self._ledger = Ledger(place.state / "ledger.sqlite", place.contract.name)
+        topic = place.topic or place.contract.name
+        self._ledger = Ledger(place.state / "ledger.sqlite", topic)
         read = await self._ledger.complete(place.published)
         place.hop.gauges["intake_ledger_read_events"] = read
         told = (position or {}).get("sequence", 0)

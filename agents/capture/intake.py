@@ -57,7 +57,10 @@ class OtherSource(LevelsyncError):
 
 
 class Intake:
-    """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`)."""
+    """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`).
+
+    ``topic`` is where it publishes, on ``cluster``: the contract's own unless said otherwise.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Intake:
         requests: Requests,
         kind: str = "",
         predecessor: str = "",
+        topic: str = "",
     ) -> None:
         self.hop = hop
         self._kind = kind
@@ -79,7 +83,8 @@ class Intake:
         self._node = node
         self._make_source = source
         self._requests = requests
-        self._published = Published(cluster, contract)
+        self._topic = topic or contract.name
+        self._published = Published(cluster, contract, self._topic)
         #: The last changes after which a watermark could stand.
         self._before: Changes | None = None
         self._claim = Claim(f"levelsync-{node}-{contract.name}")
@@ -89,7 +94,7 @@ class Intake:
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
         contract = self._contract
-        data = data_topic(contract, contract.name)
+        data = data_topic(contract, self._topic)
         topics = [data, dead_topic(data)]
         # The source first: one that cannot be read is known also while Kafka is away, and so is what
         # it keeps for us meanwhile.
@@ -101,7 +106,8 @@ class Intake:
             self._copy = copy = Copy(self._cluster, self._claim, parts)
             try:
                 position, held, newest = await self._resume()
-                self._entry = Entry(self.hop, contract, self._node, copy, await self._waiting())
+                waiting = await self._waiting()
+                self._entry = Entry(self.hop, contract, self._node, copy, waiting, self._topic)
                 self._replay = Replay(contract, self._requests, self._published, copy, self._entry)
                 await source.open(position, frozenset(held))
                 async with Until(stop) as unless_stopped:
@@ -119,6 +125,8 @@ class Intake:
                 mark = (await look_back(connection, part, first, end)).mark
                 if mark is None:
                     continue
+                if "round" not in mark.position:
+                    raise OtherSource(topic=part[0], before="a link", now=self._kind)
                 node = mark.position.get("node", self._node)
                 if node not in (self._node, self._predecessor):
                     raise OtherOwner(topic=part[0], owner=node, here=self._node)
@@ -131,9 +139,8 @@ class Intake:
         contract = self._contract
         if contract.on_refusal == "follow":
             return None
-        letters = await find_letters(self._cluster, [contract.name])
-        mine = dead(contract.name)
-        return {kept.letter.key for kept in letters if kept.part[0] == mine} - {""}
+        letters = await find_letters(self._cluster, topics=[dead(self._topic)])
+        return {kept.letter.key for kept in letters} - {""}
 
     async def _resume(self) -> tuple[Any | None, set[str], dict[str, str]]:
         """Source position of the last round of watermarks that every partition has, and the ids

@@ -118,7 +118,8 @@ class MqttSource:
         mine = [found for name in held if (found := _parsed(name, self._client))]
         self._order = Arrivals([int(known.get("sequence", 0)), *(number for _, _, number in mine)])
         if self._settings.id_field:
-            self._ledger = Ledger(self._place.state / "ledger.sqlite", self._place.contract.name)
+            topic = self._place.topic or self._place.contract.name
+            self._ledger = Ledger(self._place.state / "ledger.sqlite", topic)
             await self._ledger.complete(self._place.published)
             self._order.past(self._ledger.sequence)
         resumed = self._session.resumed

@@ -40,11 +40,12 @@ _LOOK_BACK = 4_096
 
 
 class Published:
-    """The owner's topic of ``contract`` as one can look things up in it, up to its present end."""
+    """The owner's topic of ``contract``, its own unless ``topic`` says otherwise, as one can look things
+    up in it, up to its present end."""
 
-    def __init__(self, cluster: Cluster, contract: Contract) -> None:
+    def __init__(self, cluster: Cluster, contract: Contract, topic: str = "") -> None:
         self._cluster = cluster
-        self._topic = contract.name
+        self._topic = topic or contract.name
 
     async def live(self) -> AsyncIterator[Standing]:
         """Every key that is there, partition by partition, in no order a reader should rely on.

@@ -73,8 +73,7 @@ class Replay:
         counts = {"replayed": 0, "superseded": 0, "refused": 0, "unreadable": 0, "dropped": 0}
         # What was written just now must be seen by those who read below.
         await self._copy.drain()
-        letters = await find_letters(self._copy.cluster, [self._contract.name])
-        letters = [kept for kept in letters if kept.part[0] == self._entry.part_of("")[0]]
+        letters = await find_letters(self._copy.cluster, topics=[self._entry.part_of("")[0]])
         by_key: dict[str, list[Kept]] = defaultdict(list)
         for kept in letters:
             by_key[kept.letter.key].append(kept)

@@ -138,7 +138,8 @@ class Place(NamedTuple):
 
     ``state`` is a folder of this source's own, which may be lost; ``published`` is what the contract's
     topic holds; ``requests`` are what operators ask of it; ``hop`` is where it may say how it is.
-    ``desk`` is where senders come in over HTTP, None where the node file has no ``[intake]``.
+    ``desk`` is where senders come in over HTTP, None where the node file has no ``[intake]``; ``topic``
+    where the source's changes are published, the contract's own unless said otherwise.
     """
 
     contract: Contract
@@ -148,6 +149,7 @@ class Place(NamedTuple):
     published: "Published"
     hop: Hop
     desk: "Desk | None" = None
+    topic: str = ""
 
     @property
     def name(self) -> str:

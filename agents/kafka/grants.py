@@ -60,8 +60,8 @@ async def read_grants(cluster: Cluster) -> list[Announcement]:
 class Grants:
     """The announcements of one cluster, kept fresh by its ``bulletin``."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.bulletin = Bulletin(cluster, TOPIC)
+    def __init__(self, cluster: Cluster, bulletin: Bulletin | None = None) -> None:
+        self.bulletin = bulletin or Bulletin(cluster, TOPIC)
         self._read = 0
         self._told: dict[str, Announcement] = {}
 

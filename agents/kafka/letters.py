@@ -7,7 +7,7 @@ or dropped is a tombstone, and what it held, which may be about a person, goes f
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -160,15 +160,17 @@ async def find_letters(
     cluster: Cluster,
     contracts: Iterable[str] | None = None,
     wanted: Callable[[DeadLetter], bool] = lambda letter: True,
+    topics: Collection[str] | None = None,
 ) -> list[Kept]:
-    """The letters at this node that are ``wanted``, of these contracts or all; those of one key in the
-    order of their changes. Raises Unavailable."""
+    """The letters on a cluster that are ``wanted``, of these contracts or all, in these topics or all;
+    those of one key in the order of their changes. Raises Unavailable."""
     found: list[Kept] = []
     async with Connection(cluster) as connection:
         there = await connection.topics()
         parts = [
             (topic, partition)
             for topic in all_dead(there, contracts)
+            if topics is None or topic in topics
             for partition in range(there[topic])
         ]
         bounds = await connection.ends(parts) if parts else {}
