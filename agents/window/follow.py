@@ -24,6 +24,9 @@ from contracts.publication import digest
 
 log = structlog.get_logger()
 
+#: Brokers forget that a key was deleted after ``delete.retention.ms``, 7 days: a store that is further
+#: behind than this, in seconds, may have missed it.
+AWAY = 6 * 24 * 3600
 #: Latencies are over the last minute, and at most so many.
 MINUTE, SAMPLES = 60.0, 10_000
 
@@ -63,6 +66,8 @@ class Follow:
         self._states: dict[Part, Continuity] = {}
         #: Where the partitions end that are told again from the top, until they are there.
         self._again: dict[Part, int] = {}
+        #: How complete they must be by then, microseconds since 1970 UTC.
+        self._least = 0
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self.hop.latency = self.latency
 
@@ -71,6 +76,10 @@ class Follow:
         self.contract = contract
         name = f"{contract.dataschema} {digest(contract)[:16]}"
         self._judge = Judge(name, Checker(contract).decode)
+
+    def show(self) -> None:
+        """Show the contract, whether there is anything of it or not."""
+        self._status.show(self.hop)
 
     @property
     def shown(self) -> bool:
@@ -87,6 +96,7 @@ class Follow:
                 return
         self._status.show(self.hop)
         self.hop.from_ = ", ".join(sorted(topics))
+        self._remember(topics)
         async with Connection(self._cluster) as connection:
             there = await connection.topics()
             if missing := topics - there.keys():
@@ -96,12 +106,18 @@ class Follow:
             async with TopicReader(connection, start) as reader:
                 await self.read(stop, reader, counts)
 
+    def _remember(self, topics: frozenset[str]) -> None:
+        """What is here is as complete as it was, also while Kafka is away."""
+        known = self._store.positions(topics).values()
+        self.hop.complete = self.hop.complete or min((state.time for _, state in known), default=0)
+
     async def _start(self, connection: Connection, counts: Mapping[str, int]) -> dict[Part, int]:
         """Where to read on: where the store stands, or the beginning of what it never read.
 
-        When an operator asks for it, the contract comes from another topic than before, or what was
-        refused may be right by now, everything is told again from the top, and what is not told then is
-        deleted at the end of it.
+        When an operator asks for it, the contract comes from another topic than before, what was refused
+        may be right by now, or we were away for so long that upstream may have forgotten deletions,
+        everything is told again from the top, and what is not told then is deleted at the end of it.
+        Another topic may only just be filled: that end is not before it is as complete as what is here.
         """
         name = self.contract.name
         ends = await connection.ends(
@@ -109,8 +125,11 @@ class Follow:
         )
         former = self._store.origins(name) - counts.keys()
         self._again = {}
+        stood = self._store.positions(former).values()
+        self._least = min((state.time for _, state in stood), default=0)
         stale = self._store.refused_by_others(name, self._judge.name)
-        if former or stale or self.hop.aligned < self.resync:
+        away = _away_too_long(self._store.positions(counts), ends)
+        if former or stale or away or self.hop.aligned < self.resync:
             log.info("the state is told again from the top", contract=name, former=sorted(former))
             self._again = {part: last for part, (_, last) in ends.items()}
             self._store.tell_again(name)
@@ -133,7 +152,7 @@ class Follow:
                     state = self._states.setdefault(part, Continuity())
                     self._applied(self._store.apply(self.contract.name, piece, state, self._judge))
                 lags[part] = piece.end - piece.next
-                if piece.next >= self._again.get(part, piece.next + 1):
+                if part in self._again and self._told_again(part, piece.next):
                     del self._again[part]
                     if not self._again:
                         self._feed.publish(self._store.told_again(self.contract.name, counts))
@@ -144,6 +163,9 @@ class Follow:
             self.hop.moved()
             if self._sources() != counts.keys() or reader.grown(counts):
                 return
+
+    def _told_again(self, part: Part, following: int) -> bool:
+        return following >= self._again[part] and self._states[part].time >= self._least
 
     def _applied(self, applied: Applied) -> None:
         self.hop.events += len(applied.changes)
@@ -171,3 +193,15 @@ class Follow:
         if not recent:
             return None
         return {"p50": round(percentile(recent, 0.5), 2), "p99": round(percentile(recent, 0.99), 2)}
+
+
+def _away_too_long(
+    known: Mapping[Part, tuple[int, Continuity]], ends: Mapping[Part, tuple[int, int]]
+) -> bool:
+    """Has upstream gone on since a time so long ago?"""
+    since = time.time() - AWAY
+    return any(
+        state.time and state.time / 1e6 < since and following != ends[part][1]
+        for part, (following, state) in known.items()
+        if part in ends
+    )
