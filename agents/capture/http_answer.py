@@ -66,12 +66,15 @@ class Ticket:
         self.accepted = 0
         self.repeated = 0
         self.rejected = 0
+        #: Of those accepted or repeated, how many are on this node's disk, to be sent up in their order.
+        self.kept = 0
         #: Records that wait for Kafka.
         self.left = 0
         #: Why nobody knows what became of the rest.
         self.failed = ""
         self._positions: dict[int, int] = {}
         self._refused: list[dict[str, Any]] = []
+        self._retry = 2
         self._news = asyncio.Event()
 
     def stands(self, partition: int, offset: int, *, again: bool) -> None:
@@ -82,6 +85,14 @@ class Ticket:
             self.accepted += 1
         if offset > self._positions.get(partition, -1):
             self._positions[partition] = offset
+
+    def keeps(self, *, again: bool) -> None:
+        """A record is on this node's disk; ``again`` where it was so before."""
+        if again:
+            self.repeated += 1
+        else:
+            self.accepted += 1
+        self.kept += 1
 
     def refuse(self, line: int, name: str, why: Rejected) -> None:
         """A record is not taken."""
@@ -100,9 +111,9 @@ class Ticket:
         if not self.left:
             self._news.set()
 
-    def fail(self, why: str) -> None:
-        """Nobody will say what became of those that wait."""
-        self.failed = self.failed or why
+    def fail(self, why: str, retry: int = 2) -> None:
+        """Nobody will say what became of those that wait; ``retry`` seconds from now it may be known."""
+        self.failed, self._retry = self.failed or why, retry
         self._news.set()
 
     async def finish(self, seconds: float) -> None:
@@ -118,7 +129,8 @@ class Ticket:
                     self.fail("Kafka has not confirmed it in time")
 
     def response(self) -> web.Response:
-        """200 where all stand, 422 where some were refused, 503 where it is not known of all."""
+        """200 where all stand, 202 where they are kept, 422 where some were refused, 503 where it is not
+        known of all."""
         counts: dict[str, Any] = {
             "accepted": self.accepted,
             "repeated": self.repeated,
@@ -126,13 +138,15 @@ class Ticket:
             "positions": {str(part): at for part, at in sorted(self._positions.items())},
             "refused": self._refused,
         }
+        if self.kept:
+            counts["kept"] = self.kept
         if self.failed:
             return Problem(
                 503,
                 "Not everything was confirmed",
                 do=f"{self.failed}. Send the same again, with the same ids or Idempotency-Key: what"
                 " stands already is not taken twice.",
-                retry=2,
+                retry=self._retry,
                 unknown=self.left,
                 **counts,
             ).response()
@@ -143,4 +157,5 @@ class Ticket:
                 do="Mend what `refused` names and send it again; what was accepted stands.",
                 **counts,
             ).response()
-        return web.json_response(counts, headers={"Cache-Control": "no-store"})
+        status = 202 if self.kept else 200
+        return web.json_response(counts, status=status, headers={"Cache-Control": "no-store"})

@@ -6,16 +6,17 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents.base.budget import Budget
 from agents.base.config import IntakeTable, Sender
 from agents.capture.http_answer import Problem
+from agents.capture.http_kept import Kept
+from agents.capture.http_source import HttpSource
 
-if TYPE_CHECKING:
-    from agents.capture.http_source import HttpSource
+#: Who takes the records of a contract.
+Taker = HttpSource | Kept
 
 #: Requests of one sender at once.
 MOST_REQUESTS = 200
@@ -39,7 +40,7 @@ class Desk:
 
     def __init__(self, table: IntakeTable, served: Iterable[str]) -> None:
         self._guests: dict[str, Guest] = {}
-        self._sources: dict[str, HttpSource] = {}
+        self._sources: dict[str, Taker] = {}
         self.use(table, served)
 
     def use(self, table: IntakeTable, served: Iterable[str]) -> None:
@@ -58,16 +59,16 @@ class Desk:
 
     # ---- sources -------------------------------------------------------------------------------
 
-    def open(self, contract: str, source: "HttpSource") -> None:
+    def open(self, contract: str, source: Taker) -> None:
         """``source`` takes records of ``contract`` from now on."""
         self._sources[contract] = source
 
-    def close(self, contract: str, source: "HttpSource") -> None:
+    def close(self, contract: str, source: Taker) -> None:
         """It does so no more."""
         if self._sources.get(contract) is source:
             del self._sources[contract]
 
-    def source(self, contract: str) -> "HttpSource":
+    def source(self, contract: str) -> Taker:
         """Who takes records of ``contract`` at this moment. Raises Problem."""
         found = self._sources.get(contract)
         if found is None:

@@ -14,9 +14,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from agents.capture.http_answer import Problem, Ticket
-from agents.capture.http_desk import Desk, Guest
+from agents.capture.http_desk import Desk, Guest, Taker
 from agents.capture.http_parse import Item, Lines, batch, binary, line, structured
-from agents.capture.http_source import HttpSource
 from contracts.rejected import Rejected
 
 #: Seconds a sender may be silent in the middle of a body, and that Kafka may be without progress.
@@ -105,7 +104,7 @@ class _Gate:
         finally:
             guest.under_way -= 1
 
-    def _enter(self, request: web.Request) -> tuple[Guest, HttpSource]:
+    def _enter(self, request: web.Request) -> tuple[Guest, Taker]:
         contract = request.match_info["contract"]
         guest = self._desk.admit(request.headers.get("Authorization"), contract)
         source = self._desk.source(contract)
@@ -163,7 +162,7 @@ class _Gate:
 class _Visit:
     """One request on its way through the gate."""
 
-    def __init__(self, guest: Guest, source: HttpSource, request: web.Request, key: str) -> None:
+    def __init__(self, guest: Guest, source: Taker, request: web.Request, key: str) -> None:
         self.ticket = Ticket()
         self._guest = guest
         self._source = source
