@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from agents.base import window
+from agents.base import leaf, window
 from agents.base.errors import ConfigError
 from agents.base.table import (
     Table,
@@ -180,7 +180,8 @@ class IntakeTable(Table, frozen=True):
 
 class NodeFile(Table, frozen=True):
     node: Node
-    kafka: Kafka
+    #: None at a leaf, which has no Kafka of its own.
+    kafka: Kafka | None = None
     agent: Agent = Agent()
     parent: Parent | None = None
     source: tuple[SourceTable, ...] = ()
@@ -194,6 +195,13 @@ class NodeFile(Table, frozen=True):
     #: Whose word counts first where several contracts collect the same: a subject or a field of a
     #: person, and the contracts in their order.
     precedence: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def nearest(self) -> Kafka:
+        """The Kafka this node works with: its own, or at a leaf its parent's."""
+        found = self.kafka or (self.parent and self.parent.kafka)
+        assert found, "checked when the file was read"
+        return found
 
     @property
     def owned(self) -> frozenset[str]:
@@ -311,7 +319,8 @@ def _validate(config: NodeFile) -> None:
         raise Wrong("a division code such as `370102`", f"`{node.id}`", "node.id") from None
     if level != node.level:
         raise Wrong(f"`{level}`, the level of `{node.scope}`", f"`{node.level}`", "node.level")
-    check_address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
+    if config.kafka:
+        check_address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
     check_address(config.agent.listen, "agent.listen")
     if config.window:
         window.check(config.window, config.agent.listen, node.scope)
@@ -367,6 +376,8 @@ def _validate(config: NodeFile) -> None:
     share = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", config.agent.share)
     if share is None or int(share[1]) > int(share[2]):
         raise Wrong("a share such as `1/2`", f"`{config.agent.share}`", "agent.share")
+    if config.kafka is None:
+        leaf.check(config)
 
 
 def _intake(intake: IntakeTable, config: NodeFile) -> None:
