@@ -14,6 +14,8 @@ from agents.base.run import Crew, collect_rarely, until
 from agents.base.status import Status
 from agents.sources import load
 from agents.wiring import Wiring
+from agents.wiring_kafka import KafkaWiring
+from agents.wiring_leaf import LeafWiring
 
 log = structlog.get_logger()
 
@@ -44,7 +46,8 @@ class Agent:
         self._path = path
         self._config = config
         self._seen = Status(config.node.id, version("levelsync"))
-        self._wiring = Wiring(path, config, self._seen)
+        kind = KafkaWiring if config.kafka else LeafWiring
+        self._wiring: Wiring = kind(path, config, self._seen)
         self._stop, self._look = asyncio.Event(), asyncio.Event()
         self._reload = False
         self._stamp = _stamp(path)

@@ -1,20 +1,21 @@
-"""Everything an agent is made of, wired together: the one module that knows every adapter."""
+"""What every agent is made of, wired together; what only one with Kafka of its own has is in
+:mod:`agents.wiring_kafka`, what only a leaf has in :mod:`agents.wiring_leaf`. These three know every
+adapter."""
 
 import asyncio
 import contextlib
 import datetime
 import ssl
-import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import structlog
 
-from agents.base.config import Grant, IntakeTable, NodeFile, is_over, misfits, scope_of
+from agents.base.config import IntakeTable, NodeFile, misfits
 from agents.base.errors import LevelsyncError
-from agents.base.freshness import watch_freshness
+from agents.base.freshness import Audit, watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.known import Known
 from agents.base.requests import Requests
@@ -26,26 +27,18 @@ from agents.capture.http_desk import Desk
 from agents.capture.http_gate import intake_app
 from agents.capture.intake import Intake
 from agents.capture.published import Published
-from agents.capture.source import Place, SourceSettings
-from agents.kafka.audit import KafkaAudit
+from agents.capture.source import Place, Source, SourceSettings
 from agents.kafka.bulletin import Bulletin
 from agents.kafka.cluster import Cluster
-from agents.kafka.grants import Announcement, Grants, TopicTaken
-from agents.kafka.holdings import Holdings
-from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, received, view
-from agents.relay.relay import Relay
-from agents.relay.step import Step, StepFunction
-from agents.relay.terms import Rule, Terms, fingerprint
-from agents.relay.view import View
+from agents.kafka.grants import Announcement, Grants
+from agents.kafka.topics import CONTRACTS_TOPIC
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
 from agents.window.office import Office
 from agents.window.store import Store
-from contracts.load import load_steps
-from contracts.model import Contract, Mask, WrongContract
+from contracts.model import Contract, Mask
 from contracts.projection import project
-from contracts.subjects import STEPS
 
 log = structlog.get_logger()
 
@@ -70,12 +63,6 @@ class Misfit(LevelsyncError):
     hint = "Mend the node file; the agent reads it again by itself."
 
 
-class NoStep(LevelsyncError):
-    """There is no step between these two majors."""
-
-    hint = "Write it beside the contract and list it in STEPS, or take `also` out of the source."
-
-
 class Wiring:
     """What one node is connected to, and every job that follows from its node file, the grants and the
     contracts known at this moment."""
@@ -86,25 +73,16 @@ class Wiring:
         self.resync: dict[str, int] = {}
         self._path = path
         self._seen = seen
-        client = f"levelsync-{config.node.id}"
-        self._here = Cluster(config.kafka.bootstrap, config.kafka.replicas, client)
+        nearest, client = config.nearest, f"levelsync-{config.node.id}"
+        self._here = Cluster(nearest.bootstrap, nearest.replicas, client)
         self._grants = Grants(self._here)
         self._known = Known(config.node.id, config.trust)
-        self._audit = KafkaAudit(self._here, config.node.id)
+        self._audit = self._made_audit()
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
         self._requests = Requests(self._folder("requests"))
         self._revivals: dict[str, str] = {}
-        parent = config.parent
-        self._holdings = Holdings(
-            self._here, self._grants, config.node.id, parent.id if parent else None
-        )
-        self._above: Cluster | None = None
+        #: The grants on the parent's cluster, where it is not the nearest.
         self._granted: Grants | None = None
-        self._published_above: Bulletin | None = None
-        if parent:
-            self._above = Cluster(parent.bootstrap, parent.replicas, client)
-            self._granted = Grants(self._above)
-            self._published_above = Bulletin(self._above, CONTRACTS_TOPIC)
         self._desk = Desk(config.intake, _served(config)) if config.intake else None
         self._store: Store | None = None
         self._feed: Feed | None = None
@@ -166,17 +144,12 @@ class Wiring:
     def beside(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the jobs for as long as the agent does, by name."""
         tasks: dict[str, Coroutine[Any, Any, None]] = {
-            "watch-topics": self._holdings.run(),
             "grants": self._grants.bulletin.run(),
             "contracts": self._published.run(),
             "watch-freshness": watch_freshness(self._seen, self._known.contracts, self._audit),
-            "audit": self._audit.run(),
         }
         for field, certificate in self._certificates.items():
             tasks[f"certificate-{field}"] = certificate.watch()
-        if self._granted and self._published_above:
-            tasks["grants-above"] = self._granted.bulletin.run()
-            tasks["contracts-above"] = self._published_above.run()
         return tasks
 
     def _folder(self, name: str) -> Path:
@@ -198,12 +171,8 @@ class Wiring:
         self._grants.announce(told)
 
     def learn(self) -> None:
-        """Take in what was published here and above, and pass on what was taken: down by publishing it
-        here, up what this node and those below define of what it pushes."""
-        above = self._published_above
-        for bulletin in (self._published, above):
-            if bulletin is None:
-                continue
+        """Take in what was published."""
+        for bulletin in self._bulletins():
             learnt = self._known.learn(bulletin.told)
             if learnt.taken:
                 self._misfits = misfits(self.config, self._known.contracts)
@@ -215,37 +184,16 @@ class Wiring:
                     "a published contract is refused", contract=key, error=why,
                     kafka=bulletin.cluster.bootstrap,
                 )  # fmt: skip
-                self._audit.tell("levelsync.contract.refused", _name(key), {"error": why})
-        self._published.post(self._known.taken)
-        if above and self.config.parent:
-            pushed = self.config.parent.push
-            above.post(
-                {
-                    key: raw
-                    for key, raw in self._known.from_here_or_below.items()
-                    if _name(key) in pushed
-                }
-            )
+                self._audit.tell("levelsync.contract.refused", name_of(key), {"error": why})
 
     def plan(self) -> tuple[list[Announcement] | None, dict[str, Job]]:
         """What is to be announced to the neighbours, None while that is not known, and every job there
         is."""
-        config = self.config
-        self._holdings.owns = config.owned
         if not self._published.known:
             return None, {}  # a revision not read yet might be what our source's rows are in
         jobs: dict[str, Job] = {}
-        told: list[Announcement] | None = None
         jobs.update(self._captures())
-        jobs.update(self._steps())
-        if self._holdings.known and self._grants.known:
-            told = []
-            for given in self._given():
-                topic, job = self._give(given)
-                told.append(self._announcement(given, topic))
-                jobs.update(job)
-            jobs.update(self._pushes())
-        jobs.update(self._pulls())
+        told = self._passing(jobs)
         if told is not None:
             jobs.update(self._windows())
         return told, {
@@ -261,7 +209,7 @@ class Wiring:
             return job
         error: LevelsyncError
         if contract not in self._known.contracts:
-            refused = [why for key, why in self._known.refused.items() if _name(key) == contract]
+            refused = [why for key, why in self._known.refused.items() if name_of(key) == contract]
             error = NotPublished(contract=contract, refused=refused or "none")
         elif contract in self._misfits and job.stage in (CAPTURE, VIEW):
             error = Misfit(file=self._path, wrong=self._misfits[contract])
@@ -270,7 +218,7 @@ class Wiring:
         way: Kind = "view" if kind == "step" else cast("Kind", kind)
 
         def make() -> Part:
-            return _Refused(self._seen.hop(way, contract, contract, name), error)
+            return RefusedPart(self._seen.hop(way, contract, contract, name), error)
 
         return Job(job.stage, str(error), make)
 
@@ -288,11 +236,11 @@ class Wiring:
                     cluster=self._here,
                     store=self._store,
                     feed=self._feed,
-                    sources=partial(self._holdings.held, name),
+                    sources=partial(self._held, name),
                 )
 
             make = partial(self._following, follow, given, sunset)
-            spec = (name in expected, self.resync.get(name), given, sunset)
+            spec = (name in expected, self.resync.get(name), given, sunset, self._over(name))
             yield f"window {name}", Job(WINDOW, spec, make)
 
     def _following(self, follow: Follow, given: Contract, sunset: datetime.date | None) -> Part:
@@ -342,235 +290,63 @@ class Wiring:
     def _capture(self, settings: SourceSettings, contract: Contract | None) -> Part:
         assert contract
         node = self.config.node.id
-        hop = self._seen.hop("capture", contract.name, settings.collects, contract.name)
+        topic = self._published_in(contract.name)
+        hop = self._seen.hop("capture", contract.name, settings.collects, topic)
         place = Place(
             contract=contract,
             node=node,
             state=self._folder("sources") / contract.name,
             requests=self._requests,
-            published=Published(self._here, contract),
+            published=Published(self._here, contract, topic),
             hop=hop,
             desk=self._desk,
+            topic=topic,
         )
         return Intake(
             hop,
             contract=contract,
             cluster=self._here,
             node=node,
-            source=partial(settings.source, place),
+            source=self._source(settings, place),
             requests=self._requests,
             kind=str(settings.__struct_config__.tag),
             predecessor=settings.took_over_from,
-        )
-
-    def _steps(self) -> Iterator[tuple[str, Job]]:
-        """Other majors of a subject we own, filled from the one that has a source until their sunset."""
-        now = time.time()
-        for table in self.config.source:
-            for name in table.also:
-                sunset = self._known.sunsets.get(name)
-                ended = sunset is not None and is_over(sunset, now)
-                if ended and not self._holdings.exists(name):
-                    continue
-                yield f"step {name}", self._step(table.contract, name, ended=ended)
-
-    def _step(self, source: str, name: str, *, ended: bool) -> Job:
-        known, resync = self._known.contracts, self.resync.get(name, 0)
-
-        def make() -> Part:
-            hop = self._seen.hop("view", name, source, name)
-            try:
-                function = self._step_functions().get((source, name))
-            except WrongContract as error:
-                return _Refused(hop, NoStep(str(error)))
-            if function is None:
-                return _Refused(hop, NoStep(source=source, into=name))
-
-            def stepped() -> View:
-                step = Step(
-                    function,
-                    source=known[source],
-                    into=known[name],
-                    ended=ended,
-                )
-                return View(name, step, self._folder("views") / f"{name}.sqlite")
-
-            return Relay(
-                hop,
-                upstream=self._here,
-                downstream=self._here,
-                sources=lambda: frozenset({source}),
-                target=data_topic(known[name], name),
-                identity=f"levelsync-{self.config.node.id}-{name}",
-                state=self._folder("views"),
-                view=stepped,
-                ended=ended,
-                resync=resync,
-            )
-
-        return Job(
-            VIEW, (ended, resync, known.get(source), known.get(name), self.config.agent.steps), make
-        )
-
-    def _step_functions(self) -> dict[tuple[str, str], StepFunction]:
-        """Those installed and the bureau's own."""
-        functions = dict(STEPS)
-        for file in self.config.agent.steps:
-            functions |= load_steps(str(file))
-        return functions
-
-    # ---- giving ------------------------------------------------------------------------------
-
-    def _given(self) -> list[tuple[Grant, Terms]]:
-        """Every grant of the node file, and as ended what was granted before and is not any more."""
-        config, now = self.config, time.time()
-        given = [(grant, self._terms(grant, now)) for grant in config.grant]
-        named = {(grant.contract, grant.to) for grant in config.grant}
-        for told in self._grants.by(config.node.id):
-            if (told.contract, told.to) not in named and told.contract in self._known.contracts:
-                grant = Grant(contract=told.contract, to=told.to, purpose=told.purpose)
-                given.append((grant, Terms(ended=True)))
-        return given
-
-    def _terms(self, grant: Grant, now: float) -> Terms:
-        if grant.ended(now):
-            return Terms(ended=True)
-        secret = self.config.masking.secret if self.config.masking else ""
-        return Terms(
-            scope=grant.scope or scope_of(grant.to),
-            where=grant.where,
-            fields=grant.fields,
-            mask=grant.mask,
-            key=fingerprint(secret) if "hash" in grant.mask.values() else "",
-        )
-
-    def _give(self, given: tuple[Grant, Terms]) -> tuple[str, dict[str, Job]]:
-        """The topic in which a grant is given, and the view that fills it if one is needed."""
-        grant, terms = given
-        sources = self._holdings.held(grant.contract, without=grant.to)
-        topic = view(grant.contract, grant.to)
-        if terms.everything and len(sources) <= 1:
-            return next(iter(sources), ""), {}
-        if terms.ended and not self._holdings.exists(topic):
-            return "", {}
-        job = {f"view {grant.contract} {grant.to}": self._view(grant.contract, grant.to, terms)}
-        taken = self._grants.filled_by_another(topic, self.config.node.id)
-        return "" if taken else topic, job
-
-    def _view(self, name: str, to: str, terms: Terms) -> Job:
-        topic, resync = view(name, to), self.resync.get(name, 0)
-        secret = self.config.masking.secret if self.config.masking else ""
-        other = self._grants.filled_by_another(topic, self.config.node.id)
-        contract = self._known.contracts.get(name)
-
-        def make() -> Part:
-            assert contract
-            hop = self._seen.hop("view", name, name, topic)
-            if other:
-                return _Refused(hop, TopicTaken(topic=topic, node=other))
-            return Relay(
-                hop,
-                upstream=self._here,
-                downstream=self._here,
-                sources=lambda: self._holdings.held(name, without=to),
-                target=data_topic(contract, topic),
-                identity=f"levelsync-{topic}",
-                state=self._folder("views"),
-                view=lambda: View(
-                    name,
-                    Rule(terms, contract, to=to, secret=secret),
-                    self._folder("views") / f"{topic}.sqlite",
-                ),
-                ended=terms.ended,
-                resync=resync,
-            )
-
-        return Job(VIEW, (terms, resync, other, contract and contract.field_names), make)
-
-    def _pushes(self) -> Iterator[tuple[str, Job]]:
-        """Upwards goes all this node owns or was given by those below and beside it."""
-        parent = self.config.parent
-        if parent is None:
-            return
-        assert self._above
-        for name in parent.push:
-            sources = self._holdings.held(name, without=parent.id)
-            topic = next(iter(sources), "")
-            if len(sources) > 1:
-                topic = view(name, parent.id)
-                yield f"view {name} {parent.id}", self._view(name, parent.id, Terms())
-            target = received(name, self.config.node.id)
-            yield f"link {name} up", self._link(name, self._here, topic, self._above, target)
-
-    def _announcement(self, given: tuple[Grant, Terms], topic: str) -> Announcement:
-        grant, terms = given
-        fields, mask = self._left(grant.contract)
-        if grant.fields and fields:
-            fields &= set(grant.fields)
-        return Announcement(
-            contract=grant.contract,
-            giver=self.config.node.id,
-            to=grant.to,
             topic=topic,
-            ended=terms.ended,
-            purpose=grant.purpose,
-            rows=" and ".join(
-                part
-                for part in ("" if terms.scope == "0" else f"scope {terms.scope}", terms.where)
-                if part
-            ),
-            fields=tuple(sorted(fields or grant.fields)),
-            mask=mask | grant.mask,
-            until=grant.until.isoformat() if grant.until else "",
         )
 
-    # ---- being given -------------------------------------------------------------------------
+    def _source(self, settings: SourceSettings, place: Place) -> Callable[[], Source]:
+        """Makes the source of a capture, each time it begins."""
+        return partial(settings.source, place)
 
-    def _pulls(self) -> Iterator[tuple[str, Job]]:
-        parent = self.config.parent
-        if parent is None:
-            return
-        assert self._above
-        assert self._granted
-        for name in parent.pull:
-            told = self._granted.find(name, parent.id, self.config.node.id)
-            topic, ended = (told.topic, told.ended) if told else ("", False)
-            target = received(name, parent.id)
-            yield (
-                f"link {name} down",
-                self._link(name, self._above, topic, self._here, target, ended=ended),
-            )
+    # ---- what a node with Kafka and a leaf have each in their own way ---------------------------
 
-    def _link(
-        self,
-        name: str,
-        upstream: Cluster,
-        topic: str,
-        downstream: Cluster,
-        target: str,
-        *,
-        ended: bool = False,
-    ) -> Job:
-        resync = self.resync.get(name, 0)
+    def _made_audit(self) -> Audit:
+        """Where events about promises go."""
+        raise NotImplementedError
 
-        def make() -> Part:
-            return Relay(
-                self._seen.hop("link", name, topic or f"{name}, not granted yet", target),
-                upstream=upstream,
-                downstream=downstream,
-                here=self._here,
-                sources=lambda: frozenset({topic} if topic else ()),
-                target=data_topic(self._known.contracts[name], target),
-                identity=f"levelsync-{target}",
-                state=self._folder("links"),
-                ended=ended,
-                resync=resync,
-            )
+    def _bulletins(self) -> Sequence[Bulletin]:
+        """Where contracts are published."""
+        return (self._published,)
 
-        return Job(LINK, (topic, resync, ended), make)
+    def _passing(self, jobs: dict[str, Job]) -> list[Announcement] | None:
+        """Add to ``jobs`` all that gives and is given; what is to be announced, None while it is not
+        known."""
+        raise NotImplementedError
+
+    def _held(self, name: str) -> frozenset[str]:
+        """The topics of a contract on the nearest cluster that the window reads."""
+        raise NotImplementedError
+
+    def _over(self, name: str) -> bool:
+        """Has what this node was given of a contract ended, so that nobody else empties it?"""
+        return False
+
+    def _published_in(self, name: str) -> str:
+        """The topic into which a source of a contract publishes."""
+        return name
 
 
-class _Refused:
+class RefusedPart:
     """A part that cannot be; says why."""
 
     def __init__(self, hop: Hop, error: LevelsyncError) -> None:
@@ -581,7 +357,7 @@ class _Refused:
         raise self._error
 
 
-def _name(dataschema: str) -> str:
+def name_of(dataschema: str) -> str:
     """``resident.v2/2.1`` → ``resident.v2``"""
     return dataschema.partition("/")[0]
 

@@ -19,7 +19,17 @@ ORDER = {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
         "agents.window",
     },
-    "agents.agent": {"agents.base", "agents.sources", "agents.wiring"},
+    "agents.wiring_kafka": {
+        "contracts", "agents.base", "agents.kafka", "agents.relay", "agents.wiring",
+    },
+    "agents.wiring_leaf": {
+        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.window",
+        "agents.wiring",
+    },
+    "agents.agent": {
+        "agents.base", "agents.sources", "agents.wiring", "agents.wiring_kafka",
+        "agents.wiring_leaf",
+    },
     "agents.cli": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.sources",
         "agents.agent", "agents.demo",
