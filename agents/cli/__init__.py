@@ -263,6 +263,12 @@ def _print_status(found: dict[str, Any]) -> None:
                 f"{'':8} a file: {figures['file_rows']:.0f} rows, {figures['file_share']:.0%} read,"
                 f" {figures.get('file_share_told', 0):.0%} told"
             )
+        if hop["figures"].get("outgoing_waiting_events"):
+            figures = hop["figures"]
+            print(
+                f"{'':8} {figures['outgoing_waiting_events']:.0f} records wait to be sent up, the oldest"
+                f" for {figures['outgoing_waiting_seconds']:.0f} s"
+            )
         if why := hop["error"] or hop["trouble"]:
             print(f"{'':8} {why}")
         for what in hop["warnings"]:
@@ -309,9 +315,9 @@ def grants(args: argparse.Namespace) -> int:
 
     config = load(args.node_file)
     node = config.node.id
-    here = asyncio.run(read_grants(Cluster(config.kafka.bootstrap)))
+    here = asyncio.run(read_grants(Cluster(config.nearest.bootstrap)))
     above: list[Announcement] = []
-    if config.parent:
+    if config.parent and config.kafka:
         above = asyncio.run(read_grants(Cluster(config.parent.bootstrap)))
     found = {
         "gives": [told for told in here if told.giver == node],

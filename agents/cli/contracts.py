@@ -188,7 +188,8 @@ def _bulletin(config: "NodeFile") -> "Bulletin":
     from agents.kafka.cluster import Cluster
     from agents.kafka.topics import CONTRACTS_TOPIC
 
-    return Bulletin(Cluster(config.kafka.bootstrap, config.kafka.replicas), CONTRACTS_TOPIC)
+    nearest = config.nearest
+    return Bulletin(Cluster(nearest.bootstrap, nearest.replicas), CONTRACTS_TOPIC)
 
 
 def _day(day: datetime.date | None) -> str:

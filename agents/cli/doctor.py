@@ -22,7 +22,8 @@ from agents.capture.http_desk import Desk
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
 from agents.kafka.cluster import Cluster
-from agents.kafka.topics import dead, parse_received, view
+from agents.kafka.grants import Announcement, read_grants
+from agents.kafka.topics import dead, parse_received, received, view
 from agents.kafka.wire import Connection
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
@@ -40,9 +41,12 @@ async def examine_node(
 ) -> list[Found]:
     """Look at everything the agent of ``config`` will need."""
     found: list[Found] = [("agent", each) for each in await _agent(config)]
-    found += [("kafka", each) for each in await _kafka(config.kafka, config, contracts)]
-    if config.parent:
-        found += [("parent", each) for each in await _reached(config.parent.kafka, "parent")]
+    if config.kafka:
+        found += [("kafka", each) for each in await _kafka(config.kafka, config, contracts)]
+        if config.parent:
+            found += [("parent", each) for each in await _reached(config.parent.kafka, "parent")]
+    elif config.parent:
+        found += [("parent", each) for each in await _kafka(config.nearest, config, contracts)]
     found += [
         (
             "node file",
@@ -185,12 +189,16 @@ async def _reached(kafka: Kafka, which: str) -> list[Finding]:
 async def _kafka(
     kafka: Kafka, config: NodeFile, contracts: Mapping[str, Contract]
 ) -> list[Finding]:
-    found = await _reached(kafka, "kafka")
+    found = await _reached(kafka, "kafka" if config.kafka else "parent")
     if found[0].judgement == "wrong":
         return found
     try:
         async with Connection(Cluster(kafka.bootstrap)) as connection:
-            found += _topics(await connection.topics(), config, contracts)
+            there = await connection.topics()
+        if config.kafka:
+            found += _topics(there, config, contracts)
+        else:
+            found += _of_leaf(there, await read_grants(Cluster(kafka.bootstrap)), config, contracts)
     except LevelsyncError as error:
         found.append(_away(kafka.bootstrap, error))
     return found
@@ -226,6 +234,34 @@ def _topics(
     return found
 
 
+def _of_leaf(
+    there: Mapping[str, int],
+    grants: Sequence[Announcement],
+    config: NodeFile,
+    contracts: Mapping[str, Contract],
+) -> list[Finding]:
+    """Does the parent give what a leaf pulls, and have what it pushes as many partitions as it should?"""
+    parent, found = config.parent, []
+    assert parent
+    told = {each.contract: each for each in grants if each.to == config.node.id}
+    for name in parent.pull:
+        given = told.get(name)
+        if given is None or given.ended:
+            found.append(
+                warning(
+                    f"pull {name}",
+                    "the grant has ended" if given else f"not granted by {parent.id}",
+                    f"Have {parent.id} name it in a [[grant]] to {config.node.id}; it comes by itself.",
+                )
+            )
+        else:
+            found.append(ok(f"pull {name}", f"granted, in {given.topic or 'no topic yet'}"))
+    for name in sorted(set(parent.push) & contracts.keys()):
+        topic, wanted = received(name, config.node.id), contracts[name].partitions
+        found += [_topic(each, there.get(each), wanted) for each in (topic, dead(topic))]
+    return found
+
+
 def _topic(topic: str, count: int | None, wanted: int) -> Finding:
     if count is None:
         return ok(f"topic {topic}", "not there yet, the agent makes it")
@@ -254,14 +290,16 @@ async def _source(
                 "Run this where it is; the agent waits until it is published.",
             )
         ]
+    topic = contract.name if config.kafka else received(contract.name, config.node.id)
     place = Place(
         contract=contract,
         node=config.node.id,
         state=config.agent.state / "sources" / contract.name,
         requests=Requests(config.agent.state / "requests"),
-        published=Published(Cluster(config.kafka.bootstrap), contract),
+        published=Published(Cluster(config.nearest.bootstrap), contract, topic),
         hop=Hop("capture", contract.name, settings.collects, contract.name),
         desk=Desk(config.intake, ()) if config.intake else None,
+        topic=topic,
     )
     try:
         async with asyncio.timeout(PATIENCE):

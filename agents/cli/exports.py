@@ -197,7 +197,7 @@ def _view(config: "NodeFile") -> "NodeView":
         id=config.node.id,
         name=config.node.name,
         version=version("levelsync"),
-        cluster=Cluster(node=config.node.id, bootstrap=config.kafka.bootstrap),
+        cluster=Cluster(node=config.node.id, bootstrap=config.nearest.bootstrap),
         owns=tuple(sorted(config.owned)),
         gives=tuple(_given(grant) for grant in config.grant if not grant.ended(now)),
         parent=None if parent is None else Cluster(node=parent.id, bootstrap=parent.bootstrap),

@@ -52,8 +52,9 @@ def dead_letters(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    cluster = Cluster(config.kafka.bootstrap)
-    letters = asyncio.run(find_letters(cluster, only, selected.takes))
+    cluster = Cluster(config.nearest.bootstrap)
+    topics = None if config.kafka else _own(config)
+    letters = asyncio.run(find_letters(cluster, only, selected.takes, topics))
     if not changes:
         _print(args, letters)
         return 0
@@ -103,28 +104,48 @@ def _settle(
     from agents.base.requests import Requests
     from agents.kafka.cluster import Cluster
     from agents.kafka.letters import drop_received
-    from agents.kafka.topics import dead
 
     counts = dict.fromkeys(
         ("replayed", "superseded", "refused", "unreadable", "dropped", "not_here"), 0
     )
-    ours = {
-        source.contract
-        for source in config.source
-        if any(kept.part[0] == dead(source.contract) for kept in letters)
-    }
-    others = [kept for kept in letters if kept.part[0] not in map(dead, ours)]
+    there = {kept.part[0] for kept in letters}
+    ours = {name for topic, name in _own(config).items() if topic in there}
+    others = [kept for kept in letters if kept.part[0] not in _own(config)]
+    # A leaf below writes its letters here, and settles them itself.
+    count = len(others)
+    others = [kept for kept in others if not _of_a_leaf(kept.part[0], config.node.id)]
+    counts["not_here"] += count - len(others)
     if args.action == "drop":
-        asyncio.run(drop_received(Cluster(config.kafka.bootstrap), others))
+        asyncio.run(drop_received(Cluster(config.nearest.bootstrap), others))
         counts["dropped"] += len(others)
     else:
-        counts["not_here"] = len(others)
+        counts["not_here"] += len(others)
     requests = Requests(config.agent.state / "requests")
     for name in sorted(ours):
         plain = msgspec.to_builtins(selected)
         for what, count in asked(requests, args.action, name, args.wait, plain).items():
             counts[what] += count
     return counts
+
+
+def _own(config: "NodeFile") -> dict[str, str]:
+    """The topics of letters that captures of this node write, each with its contract."""
+    from agents.kafka.topics import dead, received
+
+    named = {*(source.contract for source in config.source)}
+    if config.kafka:
+        return {dead(name): name for name in named}
+    pushed = config.parent.push if config.parent else ()
+    return {dead(received(name, config.node.id)): name for name in named.union(pushed)}
+
+
+def _of_a_leaf(topic: str, node: str) -> bool:
+    """Is it a topic of letters that a leaf below ``node`` writes?"""
+    from agents.base.config import is_below
+    from agents.kafka.topics import parse_received
+
+    found = parse_received(topic.removesuffix(".dead"))
+    return found is not None and is_below(found[1], node)
 
 
 def asked(
@@ -148,7 +169,8 @@ _WORDS = {
     "unreadable": "cannot be replayed: what came was not readable as a record. Have it sent again, and"
     " drop these",
     "dropped": "dropped",
-    "not_here": "belong to a topic of another owner: mend it there, or drop them here",
+    "not_here": "belong to a topic of another owner: mend it there, or drop them here; those of a leaf"
+    " are replayed and dropped at the leaf",
 }
 
 
