@@ -71,7 +71,7 @@ class Feed:
 
     async def news(self, since: int, seconds: float) -> None:
         """Wait until there is a change after ``since``, ``seconds`` at most."""
-        if since < self._last:
+        if since < self.last:
             return
         moved = self._moved
         try:
