@@ -8,6 +8,7 @@ nothing for :data:`SLOW` seconds it is cut.
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
@@ -29,9 +30,8 @@ SLOW = 30.0
 BEAT = 1.0
 #: Bytes that may wait for a connection beside its socket's own buffer when more is written to it.
 ROOM = 64 * 1024
-#: Seconds between two writes under load at most, and the part of all time that writing may take until
-#: then.
-LONGEST_TICK, SHARE = 0.1, 0.25
+#: Seconds between two writes under load at most, and the part of a CPU that writing may take until then.
+LONGEST_TICK, SHARE = 0.1, 0.3
 #: Connections written to before anything else has its turn.
 TURN = 250
 #: Connections that follow the feed at once.
@@ -278,9 +278,9 @@ class Fanout:
     def _step(self, writing: Iterator[None], took: float) -> None:
         """Write for one turn; whatever else waits has its turn before the next."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.thread_time()
         done = next(writing, _DONE) is _DONE
-        took += loop.time() - began
+        took += time.thread_time() - began
         if not done:
             self._due = loop.call_soon(self._step, writing, took)
             return
