@@ -4,9 +4,7 @@ Errors are ``application/problem+json`` (RFC 9457); every answer about a contrac
 ``Complete-As-Of`` up to when it is complete.
 """
 
-import hashlib
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,8 +22,10 @@ from agents.window.answers import (
     scope_in,
     whole,
 )
+from agents.window.charts import add_charts
 from agents.window.events import add_events
 from agents.window.feed import described
+from agents.window.files import add_files
 from agents.window.follow import Follow
 from agents.window.gate import Gate, gate
 from agents.window.login import add_login
@@ -33,17 +33,11 @@ from agents.window.office import Office
 from agents.window.rights import Sight
 from agents.window.visitors import Visitors
 from contracts.envelope import format_time
+from contracts.formats import FORMATS
 from contracts.identifiers import within
 from contracts.model import Contract
-from contracts.shape import Enum, Shape
+from contracts.shape import Enum, Shape, String
 
-PAGE = Path(__file__).parent / "page"
-_FILES = {
-    "/": ("index.html", "text/html"),
-    "/window.css": ("window.css", "text/css"),
-    "/window.js": ("window.js", "text/javascript"),
-    "/window.svg": ("window.svg", "image/svg+xml"),
-}
 #: Records in one page at most, and when not said.
 LARGEST_PAGE, PAGE_SIZE = 1_000, 100
 
@@ -58,19 +52,10 @@ def window_app(office: Office) -> web.Application:
     app.router.add_get("/v1/{contract}/records", gateway.records)
     add_events(app, office)
     add_login(app, office, keeper)
-    for path in _FILES:
-        app.router.add_get(path, _file)
+    add_charts(app, office)
+    add_files(app)
     add_health(app, office.status)
     return app
-
-
-async def _file(request: web.Request) -> web.Response:
-    name, kind = _FILES[request.path]
-    body = (PAGE / name).read_bytes()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-    if request.headers.get("If-None-Match") == tag:
-        return web.Response(status=304, headers={"ETag": tag})
-    return web.Response(body=body, content_type=kind, charset="utf-8", headers={"ETag": tag})
 
 
 class _Gateway:
@@ -111,6 +96,7 @@ class _Gateway:
             "out_of_order": follow.out_of_order,
             "latency_ms": follow.latency(),
             "fields": fields_of(contract),
+            "searchable": contract.searchable,
             "refused": hop.rejected,
             "sunset": follow.sunset.isoformat() if follow.sunset else None,
         }
@@ -174,14 +160,15 @@ def _text(text: Any) -> dict[str, str]:
 
 
 def fields_of(contract: Contract) -> list[dict[str, Any]]:
-    """Name, titles, whether it is personal and what its codes mean, for each field, in the contract's
-    order."""
+    """Name, titles, whether it is personal, what its codes mean and what it may hold, for each field, in
+    the contract's order."""
     return [
         {
             "name": field.name,
             "title": _text(field.title),
             "personal": field.name in contract.personal,
             "labels": _labels(field.shape),
+            "shape": _held(field.shape),
         }
         for field in contract.fields
     ]
@@ -190,3 +177,12 @@ def fields_of(contract: Contract) -> list[dict[str, Any]]:
 def _labels(shape: Shape) -> dict[str, dict[str, str]]:
     labels = shape.labels if isinstance(shape, Enum) else {}
     return {code: _text(label) for code, label in labels.items()}
+
+
+def _held(shape: Shape) -> dict[str, Any]:
+    """What a field may hold, as the contract says it, with the pattern of its format; labels aside."""
+    held: dict[str, Any] = msgspec.to_builtins(shape)
+    held.pop("labels", None)
+    if isinstance(shape, String) and shape.format in FORMATS:
+        held.setdefault("pattern", FORMATS[shape.format].pattern)
+    return held
