@@ -13,6 +13,11 @@ ORDER = {
     "agents.capture": {"contracts", "agents.base", "agents.kafka"},
     "agents.relay": {"contracts", "agents.base", "agents.kafka"},
     "agents.window": {"contracts", "agents.base", "agents.kafka"},
+    # What window systems import: it knows a window only by its HTTP.
+    "agents.client.testing": {
+        "contracts", "agents.base", "agents.kafka", "agents.window", "agents.client",
+    },
+    "agents.client": {"contracts"},
     "agents.demo": {"contracts", "agents.base", "agents.kafka"},
     "agents.sources": {"contracts", "agents.base", "agents.capture"},
     "agents.wiring": {
@@ -40,7 +45,14 @@ OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
     "psycopg": {"agents.capture", "agents.demo"},
     "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window"},
-    "aiohttp": {"agents.base", "agents.capture", "agents.window", "agents.demo"},
+    "aiohttp": {
+        "agents.base",
+        "agents.capture",
+        "agents.window",
+        "agents.client",
+        "agents.client.testing",
+        "agents.demo",
+    },
     "asyncio": set(ORDER) - {"contracts"},
     "socket": {"agents.kafka", "agents.window", "agents.demo"},
     "faker": {"agents.demo"},
