@@ -25,7 +25,7 @@ from agents.window.answers import (
 from agents.window.charts import add_charts
 from agents.window.events import add_events
 from agents.window.feed import described
-from agents.window.files import add_files
+from agents.window.files import FILES, add_files
 from agents.window.follow import Follow
 from agents.window.gate import Gate, gate
 from agents.window.login import add_login
@@ -44,7 +44,7 @@ LARGEST_PAGE, PAGE_SIZE = 1_000, 100
 
 def window_app(office: Office) -> web.Application:
     """The application of one window."""
-    keeper = Gate(office, Visitors(office), _FILES)
+    keeper = Gate(office, Visitors(office), FILES)
     app = web.Application(middlewares=[gate(keeper)])
     gateway = _Gateway(office)
     app.router.add_get("/v1/contracts", gateway.contracts)
