@@ -3,146 +3,173 @@
 Events and the position they bring are applied in one transaction, so that a kill -9 leaves both or
 neither. ``synchronous=NORMAL`` in WAL mode may lose the last transactions in a power cut, but never a
 part of one: what is lost is read from Kafka again, from the position that was lost with it.
+
+One connection writes, one reads: look-ups see whole transactions alone, also while many slices go into
+one and while it is saved, which takes a thread.
 """
 
+import asyncio
+import contextlib
 import sqlite3
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from agents.base.errors import GapFound, LevelsyncError, Policy, StreamReplaced
-from agents.base.stream import Record, Slice, take
+from agents.base.errors import GapFound, StreamReplaced
+from agents.base.stream import Slice, take
 from agents.base.watermark import Continuity
 from agents.kafka.topics import contract_of
-from contracts.check import Rejected
+from agents.window.store_apply import Entering, write_changes
+from agents.window.store_read import Readable
+from agents.window.store_rows import (
+    Applied,
+    Change,
+    Entry,
+    Judge,
+    Refusal,
+    StoreDamaged,
+    StoreFull,
+    StoreNewer,
+)
+from agents.window.store_schema import (
+    BUILDING,
+    GONE,
+    NARROW,
+    SHOWN,
+    WIDE,
+    Content,
+    contents,
+    drop,
+    failed,
+    index,
+    make,
+    open_store,
+)
 from contracts.envelope import event_of
 
-#: The feed keeps this many changes, so that a subscriber may be away for as long.
+__all__ = [
+    "FEED",
+    "Applied",
+    "Change",
+    "Entry",
+    "Judge",
+    "Refusal",
+    "Store",
+    "StoreDamaged",
+    "StoreFull",
+    "StoreNewer",
+]
+
+#: The feed keeps this many changes where nothing else is said, so that a subscriber may be away for as
+#: long.
 FEED = 100_000
-_TRIM_EVERY = 5_000
+_TRIM_EVERY = 1_000
+#: Pages of the log after which it is brought into the file.
+_LOG_PAGES = 2_000
 
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS record (
-    contract TEXT, key TEXT, origin TEXT, scope TEXT, value BLOB, id TEXT, time INTEGER,
-    sequence TEXT, source TEXT, dataschema TEXT, seq INTEGER,
-    PRIMARY KEY (contract, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS record_scope ON record (contract, scope, key);
-CREATE TABLE IF NOT EXISTS change (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, contract TEXT, key TEXT, scope TEXT, was TEXT,
-    value BLOB, id TEXT, time INTEGER, sequence TEXT, source TEXT, old BLOB
-);
-CREATE TABLE IF NOT EXISTS position (
-    topic TEXT, partition INTEGER, next INTEGER, state BLOB, PRIMARY KEY (topic, partition)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS refused (
-    contract TEXT, key TEXT, id TEXT, time INTEGER, judge TEXT, path TEXT, rule TEXT, message TEXT,
-    PRIMARY KEY (contract, key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, name TEXT UNIQUE, after INTEGER);
-CREATE TEMP TABLE told (contract TEXT, key TEXT, PRIMARY KEY (contract, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS total (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
-"""
+T = TypeVar("T")
 
 
-class StoreFull(LevelsyncError):
-    """The disk of the window's store is full."""
+class Store(Readable):
+    """One window's store; one writer, and any number of readers in the same process.
 
-    policy = Policy.RETRY
-    hint = "Make room; nothing is lost meanwhile, and the agent goes on by itself."
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A record as it is now. ``time`` is the commit in microseconds since 1970 UTC; ``seq`` that of
-    the change which made it so."""
-
-    contract: str
-    key: str
-    scope: str
-    value: bytes
-    id: str
-    time: int
-    sequence: str
-    source: str
-    dataschema: str
-    seq: int
-
-
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """One change as it was applied; ``value`` None is a deletion, ``was`` the scope before it and
-    ``old`` the value, empty and None when there was none.
-
-    A change of before the store kept ``old`` has a scope in ``was`` and None here: it is not known.
+    Raises StoreNewer, StoreDamaged and StoreFull.
     """
 
-    seq: int
-    contract: str
-    key: str
-    scope: str
-    was: str
-    value: bytes | None
-    id: str
-    time: int
-    sequence: str
-    source: str
-    old: bytes | None = None
-    #: Known only when it is applied: a row of a first copy, not a change somebody just made.
-    copied: bool = False
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """The newest change of a key did not keep its contract: what is shown of the key is older."""
-
-    id: str
-    time: int
-    path: str
-    rule: str
-    message: str
-
-
-class Judge(msgspec.Struct, frozen=True):
-    """What every value must pass before it is shown: ``check`` raises Rejected; ``name`` tells one
-    contract, revision and grant from another."""
-
-    name: str
-    check: Callable[[bytes], object]
-
-
-class Applied(msgspec.Struct):
-    """What one slice did."""
-
-    changes: list[Change]
-    #: Events that were there already or were older than what is there; 0 unless a promise broke.
-    repeated: int = 0
-    out_of_order: int = 0
-    #: Changes that did not keep their contract.
-    refused: int = 0
-
-
-class Store:
-    """One window's store; one writer, and any number of readers in the same process."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, feed: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._base = sqlite3.connect(path, isolation_level=None)
-        self._base.executescript(_SCHEMA)
-        columns = [name for _, name, *_ in self._base.execute("PRAGMA table_info (change)")]
-        if "old" not in columns:
-            self._base.execute("ALTER TABLE change ADD COLUMN old BLOB")
-        self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:10],))
+        self._base = open_store(path)
+        super().__init__(path)
+        self._feed = feed
+        #: Held by whoever writes beside others, from the first slice of a transaction to its end.
+        self.lock = asyncio.Lock()
+        try:
+            meta = dict(self._base.execute("SELECT name, value FROM meta"))
+            self._load()
+            self._refusing = {
+                name for (name,) in self._base.execute("SELECT contract FROM refused")
+            }
+            self.sweep()
+        except sqlite3.Error as error:
+            self.close()
+            raise failed(error, path) or error from None
         #: Random, made with the store: a token of another store is recognised by it.
-        self.id: str = self._one("SELECT value FROM meta WHERE name = 'id'")[0]
+        self.id: str = meta["id"]
+        self.last = self._entered = int(meta["last"])
+        #: The floor as far as it is not saved yet.
+        self._floor = self._rising = int(meta["floor"])
         self._trimmed = 0
         #: Contracts that are being told again from the top; table ``told`` has the keys.
         self._again: set[str] = set()
-        #: Contracts that may have refused changes.
-        self._refusing = {name for (name,) in self._base.execute("SELECT contract FROM refused")}
+        self._fields: dict[str, tuple[str, ...]] = {}
+        self._tidied = 0.0
+
+    # ---- writing -----------------------------------------------------------------------------
+
+    def index(self, contract: str, fields: Iterable[str]) -> None:
+        """From now on records of ``contract`` can be searched by ``fields``. Takes seconds where it is
+        much."""
+        self._fields[contract] = wanted = tuple(fields)
+        for held in (self._contents, self._building):
+            content = held.get(contract)
+            if content and content.fields != wanted:
+                with self._transaction():
+                    index(self._base, content, wanted)
+
+    def rebuild(self, contract: str, topics: Iterable[str]) -> bool:
+        """Everything of ``contract`` is read anew into a content beside the one shown, until
+        :meth:`rebuilt`. True when that goes on where it was left before; where it was read from other
+        topics than ``topics`` it begins once more."""
+        begun = self._building.get(contract)
+        if begun and not self._topics(begun) - set(topics):
+            return True
+        with self._transaction():
+            if begun:
+                drop(self._base, begun)
+            self._building[contract] = make(
+                self._base, contract, BUILDING, self._fields.get(contract, ())
+            )
+        return False
+
+    def rebuilt(self, contract: str) -> None:
+        """What was read anew is shown from now on, and what was shown is for :meth:`sweep`. Tokens of
+        before are refused: what changed is not known."""
+        content, old = self._building[contract], self._contents.get(contract)
+        with self._transaction():
+            for each, state in ((old, GONE), (content, SHOWN)):
+                if each:
+                    self._base.execute(
+                        "UPDATE content SET state = ? WHERE id = ?", (state, each.id)
+                    )
+            self._entered += 1
+            self._rising = self._entered + 1
+        self._load()
+
+    def sweep(self) -> None:
+        """Throw away what is not shown any more. Takes seconds where it is much."""
+        while self._gone:
+            with self._transaction():
+                drop(self._base, self._gone[-1])
+            self._gone.pop()
+
+    def forget(self, contract: str) -> None:
+        """Throw away everything of ``contract``, also where it was read to; tokens are refused then."""
+        with self._transaction():
+            for held in (self._contents, self._building):
+                if content := held.pop(contract, None):
+                    drop(self._base, content)
+            self._base.execute("DELETE FROM refused WHERE contract = ?", (contract,))
+            self._entered += 1
+            self._rising = self._entered + 1
+
+    def abandon(self, contract: str) -> None:
+        """Give up reading ``contract`` anew."""
+        if content := self._building.pop(contract, None):
+            with self._transaction():
+                drop(self._base, content)
 
     def tell_again(self, contract: str) -> None:
         """Everything of ``contract`` is told again from here on: repeats are to be expected."""
@@ -156,55 +183,61 @@ class Store:
         """
         gone: list[Change] = []
         base, kept, now = self._base, set(topics), time.time_ns() // 1000
-        base.execute("BEGIN IMMEDIATE")
-        for key, scope, identity, sequence, source, old in base.execute(
-            "SELECT key, scope, id, sequence, source, value FROM record WHERE contract = ?"
-            " AND key NOT IN (SELECT key FROM told WHERE told.contract = record.contract)",
-            (contract,),
-        ).fetchall():
-            row = (
-                contract, key, "", scope, None, f"{identity}~{now}", now, f"{sequence}~{now}", source,
-                old,
-            )  # fmt: skip
-            seq = base.execute(_ENTER_CHANGE, row).lastrowid or 0
-            base.execute("DELETE FROM record WHERE contract = ? AND key = ?", (contract, key))
-            gone.append(Change(seq, *row))
-        base.execute(
-            "UPDATE total SET records = records - ? WHERE contract = ?", (len(gone), contract)
-        )
-        base.execute(
-            "DELETE FROM refused WHERE contract = ?"
-            " AND key NOT IN (SELECT key FROM told WHERE told.contract = refused.contract)",
-            (contract,),
-        )
-        for topic in self.origins(contract) - kept:
-            base.execute("DELETE FROM position WHERE topic = ?", (topic,))
-        base.execute("DELETE FROM told WHERE contract = ?", (contract,))
-        base.execute("COMMIT")
+        with self._transaction():
+            content = self._written(contract)
+            for key, scope, identity, sequence, source, old in base.execute(
+                f"SELECT key, scope, id, sequence, source, value FROM {content.table}"
+                " WHERE key NOT IN (SELECT key FROM told WHERE contract = ?)",
+                (contract,),
+            ):
+                self._entered += 1
+                gone.append(
+                    Change(
+                        self._entered, contract, key, "", scope, None, f"{identity}~{now}", now,
+                        f"{sequence}~{now}", source, old,
+                    )
+                )  # fmt: skip
+                content.grown[scope] = content.grown.get(scope, 0) - 1
+            write_changes(base, gone)
+            base.executemany(
+                f"DELETE FROM {content.table} WHERE key = ?", [(each.key,) for each in gone]
+            )
+            base.execute(
+                "DELETE FROM refused WHERE contract = ?"
+                " AND key NOT IN (SELECT key FROM told WHERE told.contract = refused.contract)",
+                (contract,),
+            )
+            for topic in self._topics(content) - kept:
+                base.execute(
+                    "DELETE FROM position WHERE content = ? AND topic = ?", (content.id, topic)
+                )
+            base.execute("DELETE FROM told WHERE contract = ?", (contract,))
         self._again.discard(contract)
         return gone
 
-    def origins(self, contract: str) -> set[str]:
-        """The topics from which ``contract`` was ever read here."""
-        rows = self._base.execute("SELECT DISTINCT topic FROM position")
-        return {topic for (topic,) in rows if contract_of(topic) == contract}
-
     def apply(
-        self, contract: str, piece: Slice, state: Continuity, judge: Judge | None = None
+        self,
+        contract: str,
+        piece: Slice,
+        state: Continuity,
+        judge: Judge | None = None,
+        *,
+        ahead: int = 0,
+        more: bool = False,
     ) -> Applied:
         """Apply a slice and save ``state``, which takes the records in as it reads. What ``judge`` does
         not let through is kept as refused.
 
-        Raises StoreFull with nothing applied. On GapFound or StreamReplaced what stands before the
-        bad watermark is applied, and the position stays before it.
+        Where more records than the feed keeps are ``ahead``, changes get no row in it: whoever is that
+        far behind begins again. With ``more`` nothing of it is seen or safe before :meth:`save`.
+
+        Raises StoreFull with nothing applied since the last save. On GapFound or StreamReplaced what
+        stands before the bad watermark is applied, and the position stays before it.
         """
         before = msgspec.structs.replace(state)
-        applied = Applied([])
         found: GapFound | StreamReplaced | None = None
-        position = piece.next
-        base = self._base
+        position, events = piece.next, []
         try:
-            base.execute("BEGIN IMMEDIATE")
             for record in piece.records:
                 try:
                     event = take(record, state) is True
@@ -212,108 +245,161 @@ class Store:
                     found, position = error, record.offset
                     break
                 if event:
-                    self._enter(contract, piece.topic, record, applied, judge)
-            base.execute(
-                "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)",
-                (piece.topic, piece.partition, position, msgspec.json.encode(state)),
-            )
-            base.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if base.in_transaction:
-                base.execute("ROLLBACK")
+                    events.append(event_of(record.value, record.headers))
+            with self._writing(more and not found):
+                content = self._written(contract)
+                skip = content.state == BUILDING or ahead > self._size
+                applied, self._entered = Entering(self._base, content).enter(
+                    piece.topic, events, judge, self._entered, again=contract in self._again,
+                    refusing=contract in self._refusing, skip=skip,
+                )  # fmt: skip
+                if applied.refused:
+                    self._refusing.add(contract)
+                if applied.skipped:
+                    self._rising = self._entered + 1
+                self._base.execute(
+                    "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?, ?)",
+                    (content.id, piece.topic, piece.partition, position,
+                     msgspec.json.encode(state)),
+                )  # fmt: skip
+        except BaseException:
             for name in state.__struct_fields__:
                 setattr(state, name, getattr(before, name))
-            if "full" in str(error):
-                raise StoreFull(said=str(error)) from None
             raise
         if found is not None:
             raise found
-        self._trim(len(applied.changes))
+        self._trimmed += len(applied.changes)
+        if not more:
+            self._trim()
         return applied
 
-    def _enter(
-        self,
-        contract: str,
-        topic: str,
-        record: Record,
-        applied: Applied,
-        judge: Judge | None,
-    ) -> None:
-        event = event_of(record.value, record.headers)
-        base = self._base
-        row = base.execute(
-            "SELECT origin, sequence, scope, source, id, value FROM record"
-            " WHERE contract = ? AND key = ?",
-            (contract, event.key),
-        ).fetchone()
-        again = contract in self._again
-        if again and event.value is not None:
-            base.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (contract, event.key))
-        elif again:
-            base.execute("DELETE FROM told WHERE contract = ? AND key = ?", (contract, event.key))
-        # Sequences are one source's own: those of two owners cannot be compared.
-        if row and row[0] == topic and row[3] == event.source and event.sequence <= row[1]:
-            if not again:
-                applied.repeated += event.sequence == row[1]
-                applied.out_of_order += event.sequence < row[1]
-            return
-        if event.value is None and (row is None or row[0] != topic):
-            return  # not there, or another owner's by now
-        if row and row[0] != topic and row[4] == event.id:
-            # The same event by another way.
-            base.execute(
-                "UPDATE record SET origin = ? WHERE contract = ? AND key = ?",
-                (topic, contract, event.key),
-            )
-            return
-        if judge and event.value is not None:
-            try:
-                judge.check(event.value)
-            except Rejected as refused:
-                base.execute(
-                    "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (contract, event.key, event.id, event.time, judge.name, refused.path,
-                     refused.rule, refused.message),
-                )  # fmt: skip
-                self._refusing.add(contract)
-                applied.refused += 1
-                return
-        if contract in self._refusing:
-            base.execute(
-                "DELETE FROM refused WHERE contract = ? AND key = ?", (contract, event.key)
-            )
-        was, old = (row[2], row[5]) if row else ("", None)
-        cursor = base.execute(
-            _ENTER_CHANGE,
-            (contract, event.key, event.scope, was, event.value, event.id, event.time,
-             event.sequence, event.source, old),
-        )  # fmt: skip
-        seq = cursor.lastrowid or 0
-        if event.value is None:
-            base.execute("DELETE FROM record WHERE contract = ? AND key = ?", (contract, event.key))
-        else:
-            base.execute(
-                "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (contract, event.key, topic, event.scope, event.value, event.id, event.time,
-                 event.sequence, event.source, event.dataschema, seq),
-            )  # fmt: skip
-        grown = (event.value is not None) - (row is not None)
-        if grown:
-            base.execute(
-                "INSERT INTO total VALUES (?, ?)"
-                " ON CONFLICT (contract) DO UPDATE SET records = records + excluded.records",
-                (contract, grown),
-            )
-        applied.changes.append(
-            Change(seq, contract, event.key, event.scope, was, event.value, event.id, event.time,
-                   event.sequence, event.source, old, event.type.endswith(".copied"))
-        )  # fmt: skip
+    def save(self) -> None:
+        """Make seen and safe what was applied with ``more``. Raises StoreFull with nothing applied."""
+        with self._writing(False):
+            pass
+        self._trim()
 
-    def _trim(self, count: int) -> None:
-        self._trimmed += count
-        if self._trimmed >= _TRIM_EVERY:
+    def _trim(self) -> None:
+        """Take out of the feed what is more than it keeps; at most so much at once that nobody waits."""
+        if self._trimmed < _TRIM_EVERY:
+            return
+        first = self.first
+        # Where there is no room for it, what is to go goes later.
+        with contextlib.suppress(StoreFull), self._transaction():
+            self._base.execute(
+                "DELETE FROM change WHERE seq < ? AND seq < (SELECT min(seq) FROM change) + ?",
+                (first, 4 * self._trimmed),
+            )
+            self._rising = first
             self._trimmed = 0
-            self._base.execute("DELETE FROM change WHERE seq <= ?", (self.last - FEED,))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._writing(False):
+            yield
+
+    @contextlib.contextmanager
+    def _writing(self, more: bool) -> Iterator[None]:
+        """A transaction, or more of the one there is; undone with all of it when anything fails."""
+        base = self._base
+        try:
+            if not base.in_transaction:
+                base.execute("BEGIN IMMEDIATE")
+            yield
+            if more:
+                return
+            for content in (*self._contents.values(), *self._building.values()):
+                if content.grown:
+                    content.save(base)
+            if self._entered != self.last:
+                self._set("last", self._entered)
+            if self._rising != self._floor:
+                self._set("floor", self._rising)
+            base.execute("COMMIT")
+        except BaseException as error:
+            if base.in_transaction:
+                base.execute("ROLLBACK")
+            self._undo()
+            if isinstance(error, sqlite3.Error):
+                raise failed(error, self.path) or error from None
+            raise
+        for content in (*self._contents.values(), *self._building.values()):
+            content.saved()
+        self.last, self._floor = self._entered, self._rising
+
+    def _undo(self) -> None:
+        """Go back to what is saved."""
+        self._entered, self._rising = self.last, self._floor
+        with contextlib.suppress(sqlite3.Error):
+            self._load()
+
+    def _load(self) -> None:
+        found = contents(self._base)
+        shown = {each.contract: each for each in found if each.state == SHOWN}
+        self._building = {each.contract: each for each in found if each.state == BUILDING}
+        self._contents = shown
+        self._gone = [each for each in found if each.state == GONE]
+
+    def _set(self, name: str, value: int) -> None:
+        self._base.execute("UPDATE meta SET value = ? WHERE name = ?", (str(value), name))
+
+    def _written(self, contract: str) -> Content:
+        """Where changes of ``contract`` go; made if there is nothing of it yet."""
+        content = self._building.get(contract) or self._contents.get(contract)
+        if content is None:
+            content = make(self._base, contract, SHOWN, self._fields.get(contract, ()))
+            self._contents[contract] = content
+        return content
+
+    async def saving(self) -> None:
+        """As :meth:`save`, in a thread; for whoever holds ``lock``."""
+        await in_thread(self.save)
+
+    async def tidy(self, *, often: float = 0.5) -> None:
+        """Bring what was written lately into the file, in a thread: then the log does not grow. Not more
+        than once in ``often`` seconds; not for whoever holds ``lock``."""
+        now = time.monotonic()
+        if now - self._tidied < often:
+            return
+        self._tidied = now
+        if await in_thread(self._checkpoint) > _LOG_PAGES:
+            # It only begins again from its start when nobody has written meanwhile.
+            async with self.lock:
+                await in_thread(self._checkpoint)
+
+    def _checkpoint(self) -> int:
+        """Pages of the log when this began."""
+        with contextlib.suppress(sqlite3.Error):  # what stands in the log is as safe there
+            aside = sqlite3.connect(self.path, isolation_level=None)
+            try:
+                _, pages, _ = aside.execute("PRAGMA wal_checkpoint (PASSIVE)").fetchone()
+                return int(pages)
+            finally:
+                aside.close()
+        return 0
+
+    def wide(self, much: bool) -> None:
+        """Much is written from now on, or not any more: more memory makes that faster."""
+        self._base.execute(f"PRAGMA cache_size = -{WIDE if much else NARROW}")
+        if not much:
+            self._base.execute("PRAGMA shrink_memory")
+
+    @property
+    def _size(self) -> int:
+        return FEED if self._feed is None else self._feed
+
+    # ---- where to read on --------------------------------------------------------------------
+
+    def origins(self, contract: str) -> set[str]:
+        """The topics from which ``contract`` was ever read here."""
+        content = self._contents.get(contract)
+        return self._topics(content) if content else set()
+
+    def _topics(self, content: Content) -> set[str]:
+        rows = self._base.execute(
+            "SELECT DISTINCT topic FROM position WHERE content = ?", (content.id,)
+        )
+        return {topic for (topic,) in rows}
 
     def begin_run(self) -> str:
         """A name for what is told of this store from here on.
@@ -343,103 +429,33 @@ class Store:
         return self.last if row[0] is None else int(row[0])
 
     def positions(self, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, Continuity]]:
-        """Where to read on in each partition that was read before, and what was verified there."""
+        """Where to read on in each partition that was read before, and what was verified there; while
+        everything is read anew, for that."""
         found = {}
         for topic in topics:
+            contract = contract_of(topic)
+            content = self._building.get(contract) or self._contents.get(contract)
+            if content is None:
+                continue
             for partition, following, state in self._base.execute(
-                "SELECT partition, next, state FROM position WHERE topic = ?", (topic,)
+                "SELECT partition, next, state FROM position WHERE content = ? AND topic = ?",
+                (content.id, topic),
             ):
                 found[topic, partition] = (
                     following, msgspec.json.decode(state, type=Continuity)
                 )  # fmt: skip
         return found
 
-    def get(self, contract: str, key: str) -> Entry | None:
-        """The record of ``key`` as it is now."""
-        row = self._base.execute(
-            f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key = ?", (contract, key)
-        ).fetchone()
-        return Entry(*row) if row else None
-
-    def refusal(self, contract: str, key: str) -> Refusal | None:
-        """Why the newest change of ``key`` is not shown; None when it is."""
-        if contract not in self._refusing:
-            return None
-        row = self._base.execute(
-            "SELECT id, time, path, rule, message FROM refused WHERE contract = ? AND key = ?",
-            (contract, key),
-        ).fetchone()
-        return Refusal(*row) if row else None
-
-    def refused_by_others(self, contract: str, judge: str) -> bool:
-        """Were changes refused by another contract, revision or grant than ``judge``'s?"""
-        row = self._base.execute(
-            "SELECT 1 FROM refused WHERE contract = ? AND judge <> ? LIMIT 1", (contract, judge)
-        ).fetchone()
-        return row is not None
-
-    def page(
-        self, contract: str, scopes: Sequence[str] | None, after: str, limit: int
-    ) -> list[Entry]:
-        """Up to ``limit`` records of the divisions ``scopes`` (of every one when empty or the nation's
-        ``0`` is among them, of none when None) with keys after ``after``, in the order of keys."""
-        if scopes is None:
-            return []
-        query = f"SELECT {_ENTRY} FROM record WHERE contract = ? AND key > ?"
-        values: list[str | int] = [contract, after]
-        if scopes and "0" not in scopes:
-            query += f" AND ({' OR '.join(['(scope >= ? AND scope < ?)'] * len(scopes))})"
-            values += [each for scope in scopes for each in (scope, scope + "\x7f")]
-        rows = self._base.execute(f"{query} ORDER BY key LIMIT ?", (*values, limit))
-        return [Entry(*row) for row in rows]
-
-    def changes_after(self, seq: int, limit: int) -> list[Change]:
-        """Up to ``limit`` changes after ``seq``, of all contracts, in the order applied."""
-        rows = self._base.execute(
-            "SELECT seq, contract, key, scope, was, value, id, time, sequence, source, old"
-            " FROM change WHERE seq > ? ORDER BY seq LIMIT ?",
-            (seq, limit),
-        )
-        return [Change(*row) for row in rows]
-
-    def total(self, contract: str) -> int:
-        """How many records there are."""
-        row = self._base.execute(
-            "SELECT records FROM total WHERE contract = ?", (contract,)
-        ).fetchone()
-        return int(row[0]) if row else 0
-
-    @property
-    def last(self) -> int:
-        """``seq`` of the newest change, 0 when there was none."""
-        row = self._base.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
-        return int(row[0]) if row else 0
-
-    @property
-    def first(self) -> int:
-        """``seq`` of the oldest change the feed still has; one past the newest when it is empty."""
-        row = self._one("SELECT min(seq) FROM change")
-        return self.last + 1 if row[0] is None else int(row[0])
-
-    def _one(self, query: str) -> tuple[str, ...]:
-        row: tuple[str, ...] = self._base.execute(query).fetchone()
-        return row
-
-    def entries(
-        self, contract: str, scopes: Sequence[str], size: int = 500
-    ) -> Iterator[list[Entry]]:
-        """All records page by page, each page as it is when it is asked for."""
-        after = ""
-        while page := self.page(contract, scopes, after, size):
-            yield page
-            after = page[-1].key
-
     def close(self) -> None:
+        self._reads.close()
         self._base.close()
 
 
-_ENTER_CHANGE = (
-    "INSERT INTO change (contract, key, scope, was, value, id, time, sequence, source, old)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_ENTRY = "contract, key, scope, value, id, time, sequence, source, dataschema, seq"
+async def in_thread(work: Callable[[], T]) -> T:
+    """What ``work`` answers; a caller that is cancelled leaves only when it is done."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
