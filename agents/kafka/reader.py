@@ -1,6 +1,7 @@
 """Reads partitions of one cluster from given offsets, in order."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -42,10 +43,18 @@ class TopicReader:
     One request is under way per broker while the answer before it is worked on, so memory is bounded
     by two answers each. It never chooses an offset by itself. After any error it and its connection
     are made anew: that is how reading comes back from a broker's restart.
+
+    With ``most``, :meth:`read` opens so many bytes of batches at once, and one batch at least: others get
+    their turn in between.
     """
 
-    def __init__(self, connection: Connection, start: Mapping[Part, int]) -> None:
+    def __init__(
+        self, connection: Connection, start: Mapping[Part, int], *, most: int | None = None
+    ) -> None:
         self._connection = connection
+        self._most = most
+        #: What was read and not opened yet.
+        self._unopened: deque[Stretch] = deque()
         self._next = dict(start)
         self._under_way: dict[int, asyncio.Task[list[Answer]]] = {}
         self._leaders: dict[int, list[Part]] = {}
@@ -58,16 +67,26 @@ class TopicReader:
 
     async def read(self) -> list[Slice]:
         """See :meth:`agents.base.stream.Reader.read`."""
-        return [
-            Slice(
-                stretch.topic,
-                stretch.partition,
-                [record for batch in stretch.batches for record in batch.records(stretch.start)],
-                stretch.next,
-                stretch.end,
-            )
-            for stretch in await self.read_batches()
-        ]
+        if self._unopened:
+            await asyncio.sleep(0)
+        else:
+            self._unopened.extend(await self.read_batches())
+        slices, opened = [], 0
+        while self._unopened and (self._most is None or opened < self._most):
+            stretch = self._unopened.popleft()
+            records: list[Record] = []
+            following = stretch.next
+            for at, batch in enumerate(stretch.batches):
+                if self._most is not None and opened >= self._most:
+                    following = stretch.batches[at - 1].next if at else stretch.start
+                    self._unopened.appendleft(
+                        msgspec.structs.replace(stretch, batches=stretch.batches[at:])
+                    )
+                    break
+                records.extend(batch.records(stretch.start))
+                opened += len(batch.data)
+            slices.append(Slice(stretch.topic, stretch.partition, records, following, stretch.end))
+        return slices
 
     async def read_batches(self, ending: Iterable[asyncio.Future[Any]] = ()) -> list[Stretch]:
         """As :meth:`read`, the batches unopened; none when one of ``ending`` is done first.
