@@ -18,7 +18,7 @@ from agents.base.errors import LevelsyncError
 from agents.base.freshness import Audit, watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.known import Known
-from agents.base.requests import Requests
+from agents.base.requests import Asked, Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
 from agents.base.tls import Certificate, certificate_of
@@ -80,7 +80,7 @@ class Wiring:
         self._audit = self._made_audit()
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
         self._requests = Requests(self._folder("requests"))
-        self._revivals: dict[str, str] = {}
+        self._revivals: dict[tuple[Kind, str], str] = {}
         #: The grants on the parent's cluster, where it is not the nearest.
         self._granted: Grants | None = None
         self._desk = Desk(config.intake, _served(config)) if config.intake else None
@@ -113,7 +113,7 @@ class Wiring:
                 listening(app, config.intake.listen, "intake.listen", self._tls("intake"))
             )
         if config.window:
-            self._store = Store(self._folder("window.sqlite"))
+            self._store = Store(self._folder("window.sqlite"), config.window.feed)
             stack.callback(self._store.close)
             self._feed = Feed(self._store)
             office = self._office = Office(
@@ -237,10 +237,14 @@ class Wiring:
                     store=self._store,
                     feed=self._feed,
                     sources=partial(self._held, name),
+                    requests=self._requests,
                 )
 
             make = partial(self._following, follow, given, sunset)
-            spec = (name in expected, self.resync.get(name), given, sunset, self._over(name))
+            revived = self._revived(name, "window", "rebuild")
+            spec = (
+                name in expected, self.resync.get(name), given, sunset, self._over(name), revived
+            )  # fmt: skip
             yield f"window {name}", Job(WINDOW, spec, make)
 
     def _following(self, follow: Follow, given: Contract, sunset: datetime.date | None) -> Part:
@@ -276,16 +280,16 @@ class Wiring:
             assert isinstance(settings, SourceSettings)
             found = self._known.contracts.get(settings.contract)
             make = partial(self._capture, settings, found)
-            revived = self._revived(settings.contract)
+            revived = self._revived(settings.contract, "capture", "backfill")
             yield f"capture {settings.contract}", Job(CAPTURE, (settings, found, revived), make)
 
-    def _revived(self, name: str) -> str:
-        """The newest backfill asked of a capture that had stopped: it is begun anew for it, once."""
+    def _revived(self, name: str, kind: Kind, what: Asked) -> str:
+        """The newest request for a part that had stopped: it is begun anew for it, once."""
         for hop in self._seen.hops:
-            if hop.hop == "capture" and hop.contract == name and hop.state == "stopped":
-                for request in self._requests.pending(name, "backfill"):
-                    self._revivals[name] = request.id
-        return self._revivals.get(name, "")
+            if hop.hop == kind and hop.contract == name and hop.state == "stopped":
+                for request in self._requests.pending(name, what):
+                    self._revivals[kind, name] = request.id
+        return self._revivals.get((kind, name), "")
 
     def _capture(self, settings: SourceSettings, contract: Contract | None) -> Part:
         assert contract

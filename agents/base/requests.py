@@ -16,7 +16,7 @@ import msgspec
 
 from agents.base.errors import LevelsyncError
 
-Asked = Literal["backfill", "replay", "drop", "release"]
+Asked = Literal["backfill", "replay", "drop", "release", "rebuild"]
 State = Literal["running", "done", "failed"]
 
 #: Seconds after which an answer nobody fetched is thrown away.
@@ -32,7 +32,7 @@ class NotTaken(LevelsyncError):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """``what`` is asked of the capture of ``contract``, with ``arguments`` as plain data."""
+    """``what`` is asked of the capture or the window of ``contract``; ``arguments`` are plain data."""
 
     id: str
     what: Asked
