@@ -64,8 +64,12 @@ def answer(body: Any, headers: Mapping[str, str] | None = None, status: int = 20
 
 
 def complete(follow: Follow) -> dict[str, str]:
-    """The header that says up to when what is answered is complete."""
-    return {"Complete-As-Of": as_of(follow) or "unknown"}
+    """The header that says up to when what is answered is complete; and the one that says how much was
+    read anew, while an operator has that done and what is answered stays as it was."""
+    found = {"Complete-As-Of": as_of(follow) or "unknown"}
+    if follow.rebuilding is not None:
+        found["Rebuilding"] = f"{follow.rebuilding:.0%}"
+    return found
 
 
 def as_of(follow: Follow) -> str | None:

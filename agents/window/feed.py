@@ -60,10 +60,7 @@ class Feed:
         if changes:
             self._ring.extend(map(Line, changes))
             self.last = changes[-1].seq
-            moved, self._moved = self._moved, asyncio.Event()
-            moved.set()
-            for listener in self._listeners:
-                listener()
+            self._wake()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have ``listener`` called after each :meth:`publish`; it must not wait."""
@@ -79,6 +76,18 @@ class Feed:
                 await moved.wait()
         except TimeoutError:
             return
+
+    def passed(self, seq: int) -> None:
+        """Changes up to ``seq`` are not told one by one: whoever follows is cut and begins again."""
+        self._ring.clear()
+        self.last = seq
+        self._wake()
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        for listener in self._listeners:
+            listener()
 
     @property
     def token(self) -> str:
