@@ -5,19 +5,23 @@ import datetime
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
-from agents.base.errors import Unavailable
+from agents.base.errors import GapFound, StreamReplaced, Unavailable
+from agents.base.requests import Requests
 from agents.base.run import until
 from agents.base.status import Hop, Status, percentile
-from agents.base.stream import Reader
+from agents.base.stream import Reader, Slice
 from agents.base.watermark import Continuity
 from agents.kafka.cluster import Cluster
 from agents.kafka.reader import TopicReader
 from agents.kafka.wire import Connection, Part
 from agents.window.feed import Feed
-from agents.window.store import Applied, Judge, Store
+from agents.window.rebuild import Rebuild
+from agents.window.store import Applied, Change, Judge, Store, in_thread
+from agents.window.waiting import Waiting, cut
 from contracts.check import Checker
 from contracts.model import Contract
 from contracts.publication import digest
@@ -29,6 +33,16 @@ log = structlog.get_logger()
 AWAY = 6 * 24 * 3600
 #: Latencies are over the last minute, and at most so many.
 MINUTE, SAMPLES = 60.0, 10_000
+#: Records applied before others get their turn, and in one transaction at most.
+SLICE, GROUP = 250, 20_000
+#: Seconds a transaction may take.
+GROUP_S = 1.0
+#: So many records waiting are much: then a transaction takes many.
+MUCH = 2_000
+#: Bytes of batches that are opened at once.
+OPENED = 128 * 1024
+#: Seconds between looks at the store's size and at what operators ask for.
+LOOK = 1.0
 
 
 class Follow:
@@ -47,6 +61,7 @@ class Follow:
         store: Store,
         feed: Feed,
         sources: Callable[[], frozenset[str]],
+        requests: Requests | None = None,
     ) -> None:
         self.use(contract)
         self.hop = Hop("window", contract.name, contract.name, "window")
@@ -63,11 +78,17 @@ class Follow:
         self._store = store
         self._feed = feed
         self._sources = sources
+        self._requests = requests
+        self._rebuild: Rebuild | None = None
         self._states: dict[Part, Continuity] = {}
         #: Where the partitions end that are told again from the top, until they are there.
         self._again: dict[Part, int] = {}
         #: How complete they must be by then, microseconds since 1970 UTC.
         self._least = 0
+        self._aligning = False
+        #: Records of each partition that were not read yet.
+        self._lags: dict[Part, int] = {}
+        self._much = False
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self.hop.latency = self.latency
 
@@ -103,7 +124,7 @@ class Follow:
                 raise Unavailable("A topic is not there", topics=sorted(missing))
             counts = {topic: there[topic] for topic in topics}
             start = await self._start(connection, counts)
-            async with TopicReader(connection, start) as reader:
+            async with TopicReader(connection, start, most=OPENED) as reader:
                 await self.read(stop, reader, counts)
 
     def _remember(self, topics: frozenset[str]) -> None:
@@ -118,57 +139,141 @@ class Follow:
         may be right by now, or we were away for so long that upstream may have forgotten deletions,
         everything is told again from the top, and what is not told then is deleted at the end of it.
         Another topic may only just be filled: that end is not before it is as complete as what is here.
+        When an operator asks for a rebuild, all is read into a new place, and what is there is shown until
+        that is whole.
         """
-        name = self.contract.name
+        name, store = self.contract.name, self._store
         ends = await connection.ends(
             (topic, number) for topic, count in counts.items() for number in range(count)
         )
-        former = self._store.origins(name) - counts.keys()
-        self._again = {}
-        stood = self._store.positions(former).values()
-        self._least = min((state.time for _, state in stood), default=0)
-        stale = self._store.refused_by_others(name, self._judge.name)
-        away = _away_too_long(self._store.positions(counts), ends)
-        if former or stale or away or self.hop.aligned < self.resync:
-            log.info("the state is told again from the top", contract=name, former=sorted(former))
-            self._again = {part: last for part, (_, last) in ends.items()}
-            self._store.tell_again(name)
-        known = {} if self._again else self._store.positions(counts)
+        self._rebuild = Rebuild.asked(self._requests, name)
+        async with store.lock:
+            await in_thread(partial(self._prepare, counts))
+            former = store.origins(name) - counts.keys()
+            stood = store.positions(former).values()
+            self._least = min((state.time for _, state in stood), default=0)
+            stale = store.refused_by_others(name, self._judge.name)
+            away = _away_too_long(store.positions(counts), ends)
+            aligning = bool(former) or stale or away or self.hop.aligned < self.resync
+            if aligning and not self._rebuild:
+                log.info(
+                    "the state is told again from the top", contract=name, former=sorted(former)
+                )
+                store.tell_again(name)
+        self._aligning = aligning or self._rebuild is not None
+        known = {} if aligning and not self._rebuild else store.positions(counts)
         start = {}
         self._states = {}
         for part, (first, _) in ends.items():
             begin = (first, Continuity(offset=first, thinned=first > 0))
             start[part], self._states[part] = known.get(part, begin)
+        self._lags = {part: max(0, last - start[part]) for part, (_, last) in ends.items()}
+        self._again = {
+            part: last
+            for part, (_, last) in ends.items()
+            if self._aligning and (start[part] < last or self._states[part].time < self._least)
+        }
+        if self._rebuild:
+            self._rebuild.begin(
+                sum(last - first for first, last in ends.values()),
+                sum(start[part] - first for part, (first, _) in ends.items()),
+            )
+            log.info("everything is read anew", contract=name, records=self._rebuild.expected)
         return start
 
+    def _prepare(self, counts: Mapping[str, int]) -> None:
+        """Have the store ready; in a thread, since it takes a while where much is there."""
+        name, store = self.contract.name, self._store
+        store.index(name, self.contract.searchable)
+        if self._rebuild:
+            store.rebuild(name, counts)
+        else:
+            store.abandon(name)
+        store.sweep()
+
     async def read(self, stop: asyncio.Event, reader: Reader, counts: Mapping[str, int]) -> None:
-        """Apply what ``reader`` brings until ``stop`` is set or other topics or more partitions than
-        ``counts`` are to be read."""
-        lags: dict[Part, int] = {}
-        while (pieces := await until(stop, reader.read())) is not None:
-            for piece in pieces:
-                part = (piece.topic, piece.partition)
-                if piece.records:
-                    state = self._states.setdefault(part, Continuity())
-                    self._applied(self._store.apply(self.contract.name, piece, state, self._judge))
-                lags[part] = piece.end - piece.next
-                if part in self._again and self._told_again(part, piece.next):
-                    del self._again[part]
-                    if not self._again:
-                        self._feed.publish(self._store.told_again(self.contract.name, counts))
-                        self.hop.aligned = max(self.hop.aligned, self.resync)
-            self.hop.running()
-            self.hop.lag = sum(lags.values())
-            self.hop.complete = min((state.time for state in self._states.values()), default=0)
-            self.hop.moved()
-            if self._sources() != counts.keys() or reader.grown(counts):
-                return
+        """Apply what ``reader`` brings until ``stop`` is set, other topics or more partitions than
+        ``counts`` are to be read, or everything is to be read anew."""
+        looked = 0.0
+        async with Waiting(reader, stop) as waiting:
+            while (pieces := await waiting.next()) is not None:
+                await self._take(pieces, waiting)
+                await self._store.tidy()
+                if self._aligning and not self._again and await self._aligned(counts):
+                    return
+                self.hop.running()
+                self.hop.lag = sum(self._lags.values())
+                if not self._rebuild:
+                    self.hop.complete = min(
+                        (state.time for state in self._states.values()), default=0
+                    )
+                self.hop.moved()
+                if time.monotonic() - looked > LOOK:
+                    looked = time.monotonic()
+                    self._look()
+                    if not self._rebuild and Rebuild.asked(self._requests, self.contract.name):
+                        return
+                if self._sources() != counts.keys() or reader.grown(counts):
+                    return
+
+    async def _take(self, pieces: list[Slice], waiting: Waiting) -> None:
+        """Apply ``pieces``, and what comes after them while much waits, in one transaction; then tell of
+        it. Others get their turn after every few records."""
+        store, began, count = self._store, time.monotonic(), 0
+        changes: list[Change] = []
+        async with store.lock:
+            since = store.last
+            much = sum(self._lags.values()) > MUCH
+            if much != self._much:
+                self._much = much
+                store.wide(much)
+            try:
+                more: list[Slice] | None = pieces
+                while more:
+                    for piece in more:
+                        for some in cut(piece, SLICE):
+                            changes += self._apply(some)
+                            count += len(some.records)
+                            if len(piece.records) > SLICE:
+                                await asyncio.sleep(0)
+                    enough = count >= GROUP or time.monotonic() - began > GROUP_S
+                    waits = sum(self._lags.values()) > MUCH
+                    more = await waiting.next(0.05) if waits and not enough else None
+                if count > SLICE:
+                    await in_thread(store.save)
+                elif count:
+                    store.save()
+            except (GapFound, StreamReplaced):
+                # What stands before it was applied, and saved.
+                await self._publish(store.changes_after(since, store.last - since), since)
+                raise
+            except BaseException:
+                store.undo()
+                raise
+            await self._publish(changes, since)
+
+    def _apply(self, piece: Slice) -> list[Change]:
+        """Apply one slice; the changes to tell of."""
+        part = (piece.topic, piece.partition)
+        self._lags[part] = piece.end - piece.next
+        changes: list[Change] = []
+        if piece.records:
+            state = self._states.setdefault(part, Continuity())
+            applied = self._store.apply(
+                self.contract.name, piece, state, self._judge,
+                ahead=sum(self._lags.values()), more=True,
+            )  # fmt: skip
+            self._count(applied)
+            changes = applied.changes
+        if part in self._again and self._told_again(part, piece.next):
+            del self._again[part]
+        return changes
 
     def _told_again(self, part: Part, following: int) -> bool:
         return following >= self._again[part] and self._states[part].time >= self._least
 
-    def _applied(self, applied: Applied) -> None:
-        self.hop.events += len(applied.changes)
+    def _count(self, applied: Applied) -> None:
+        self.hop.events += len(applied.changes) + applied.skipped
         if applied.refused:
             self.hop.rejected += applied.refused
             log.error(
@@ -177,11 +282,61 @@ class Follow:
             )  # fmt: skip
         self.repeated += applied.repeated
         self.out_of_order += applied.out_of_order
-        self._feed.publish(applied.changes)
+
+    async def _publish(self, changes: list[Change], since: int) -> None:
+        """Tell of what was saved after change ``since``."""
+        for at in range(0, len(changes), SLICE):
+            if at:
+                await asyncio.sleep(0)
+            if changes[at].seq != since + 1:
+                break
+            some = changes[at : at + SLICE]
+            since = some[-1].seq
+            self._feed.publish(some)
+        if since != self._store.last:
+            self._feed.passed(self._store.last)
         now, moment = time.time_ns() // 1000, time.monotonic()
         self._latencies.extend(
-            (moment, (now - change.time) / 1000) for change in applied.changes if not change.copied
+            (moment, (now - change.time) / 1000)
+            for change in changes[-SAMPLES:]
+            if not change.copied
         )
+
+    async def _aligned(self, counts: Mapping[str, int]) -> bool:
+        """Everything was read again; True when reading is to begin once more."""
+        name, store = self.contract.name, self._store
+        self._aligning = False
+        async with store.lock:
+            since = store.last
+            if self._rebuild is None:
+                gone = await in_thread(partial(store.told_again, name, counts))
+                await self._publish(gone, since)
+                self.hop.aligned = max(self.hop.aligned, self.resync)
+                return False
+            store.rebuilt(name)
+            await self._publish([], since)
+        self._rebuild.done(store.total(name))
+        log.info("everything was read anew", contract=name, records=store.total(name))
+        self._rebuild = None
+        self.hop.warnings.pop("rebuild", None)
+        return True
+
+    def _look(self) -> None:
+        """Say how much is here, and how far a rebuild is."""
+        store = self._store
+        self.hop.gauges["store_records"] = store.total(self.contract.name)
+        self.hop.gauges["store_bytes"] = store.bytes
+        if self._rebuild:
+            left = sum(max(0, self._lags[part]) for part in self._again)
+            self._rebuild.tell(self._rebuild.expected - left)
+            self.hop.warnings["rebuild"] = (
+                f"everything is read anew, {self._rebuild.share:.0%} so far; what is shown is older"
+            )
+
+    @property
+    def rebuilding(self) -> float | None:
+        """How much was read anew, from 0 to 1, while what is shown is older; None otherwise."""
+        return self._rebuild.share if self._rebuild else None
 
     def latency(self) -> dict[str, float] | None:
         """Milliseconds from commit to here over the last minute, None when nothing came.

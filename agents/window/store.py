@@ -280,6 +280,12 @@ class Store(Readable):
             pass
         self._trim()
 
+    def undo(self) -> None:
+        """Forget what was applied with ``more`` and not saved."""
+        if self._base.in_transaction:
+            self._base.execute("ROLLBACK")
+            self._undo()
+
     def _trim(self) -> None:
         """Take out of the feed what is more than it keeps; at most so much at once that nobody waits."""
         if self._trimmed < _TRIM_EVERY:
@@ -351,10 +357,6 @@ class Store(Readable):
             content = make(self._base, contract, SHOWN, self._fields.get(contract, ()))
             self._contents[contract] = content
         return content
-
-    async def saving(self) -> None:
-        """As :meth:`save`, in a thread; for whoever holds ``lock``."""
-        await in_thread(self.save)
 
     async def tidy(self, *, often: float = 0.5) -> None:
         """Bring what was written lately into the file, in a thread: then the log does not grow. Not more
