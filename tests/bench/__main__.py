@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from agents.base.errors import LevelsyncError
-from tests.bench import capture, contracts, relay
+from tests.bench import capture, contracts, relay, window
 from tests.bench.table import show
 
 
@@ -23,6 +23,7 @@ BENCHES = {
     "capture": Bench(capture.NAMES, capture.run),
     "contracts": Bench(contracts.NAMES, contracts.run),
     "relay": Bench(relay.NAMES, relay.run),
+    "window": Bench(window.NAMES, window.run),
 }
 
 

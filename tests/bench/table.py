@@ -52,7 +52,7 @@ def _value(side: dict[str, Any], key: str) -> float | None:
     if key not in ("per_s", "per_cpu_s"):
         found: float | None = side.get(key)
         return found
-    names = (f"{what}_{key}" for what in ("records", "rows", "events", "messages"))
+    names = (f"{what}_{key}" for what in ("records", "rows", "events", "messages", "deliveries"))
     return next((side[name] for name in names if name in side), None)
 
 
