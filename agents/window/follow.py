@@ -139,8 +139,8 @@ class Follow:
         may be right by now, or we were away for so long that upstream may have forgotten deletions,
         everything is told again from the top, and what is not told then is deleted at the end of it.
         Another topic may only just be filled: that end is not before it is as complete as what is here.
-        When an operator asks for a rebuild, all is read into a new place, and what is there is shown until
-        that is whole.
+        When an operator asks for a rebuild, all is read into a new place, and what is there is shown
+        until that is whole.
         """
         name, store = self.contract.name, self._store
         ends = await connection.ends(

@@ -90,6 +90,5 @@ async def main(port: int, records: int, rate: int, seconds: float, first: float,
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(*map(int, sys.argv[1:4]), float(sys.argv[4]), float(sys.argv[5]), Path(sys.argv[6]))
-    )
+    _, port, records, rate, seconds, began, out = sys.argv
+    asyncio.run(main(int(port), int(records), int(rate), float(seconds), float(began), Path(out)))

@@ -59,10 +59,11 @@ class Window:
         self.client: TestClient[Any, Any] = TestClient(TestServer(self.app))
 
     async def bring(self) -> None:
+        before = self.follow.hop.moved_at
         await self.reader.slices.put(self.script.slice())
-        while not self.reader.slices.empty():
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10.0):
+            while self.follow.hop.moved_at == before:
+                await asyncio.sleep(0.001)
 
     async def get(self, path: str, **headers: str) -> Any:
         return await self.client.get(
