@@ -87,7 +87,8 @@ class _Group:
         self.members: dict[Member, None] = {}
         #: ``seq`` up to which all of them were told; some may know more.
         self.since = member.since
-        self.marks: list[Message] = []
+        #: Watermarks as they were told last.
+        self.marks = _watermarks(member.follows)
         #: Loop time of the last heartbeat.
         self.beaten = 0.0
 
