@@ -124,7 +124,7 @@ async def _measured(
     subscribers = Subscribers(
         server.folder, server.address, path,
         subscribers=load.subscribers, events=load.events, warm=load.rate * load.warm_s,
-        seconds=load.seconds + load.warm_s + 20.0,
+        seconds=load.seconds * 5.0 + 30.0,
     )  # fmt: skip
     try:
         subscribers.start()
@@ -132,7 +132,9 @@ async def _measured(
         await asyncio.sleep(1.0)
         before = cpu_s(server.pid)
         await begin()
-        await _until(subscribers, lambda: subscribers.result() is not None, load.seconds + 60.0)
+        await _until(
+            subscribers, lambda: subscribers.result() is not None, load.seconds * 5.0 + 60.0
+        )
         after, rss = cpu_s(server.pid), peak_rss_mb(server.pid)
     finally:
         await subscribers.stop()

@@ -101,6 +101,39 @@ async def test_state_then_live_under_writes_has_no_gap_and_no_repeat(window: Win
     assert len(client.ids) == len(set(client.ids))
 
 
+async def test_what_comes_and_goes_while_the_state_is_told_is_told_once_or_not_at_all(
+    window: Window,
+) -> None:
+    for number in range(1200):
+        window.script.put(f"k{number:05}")
+    window.apply()
+    pieces = window.feed.subscribe(Wanted(ONE), None, beat=0.02)
+    told = await anext(pieces)
+    window.script.put("k00001", value=b'{"n":2}')  # told already
+    window.script.delete("k01100")  # not told yet
+    window.script.put("k01101", value=b'{"n":2}')
+    window.script.put("k09999")
+    window.script.delete("k09999")
+    window.apply()
+    async for piece in pieces:
+        told += piece
+        if any(name == "live" for _, name, _ in piece):
+            break
+    *state, live = told
+    seen = [msgspec.json.decode(data) for _, name, data in state if name == "change"]
+    assert [token for token, _, _ in state if token] == [], "none before it is whole"
+    assert len({change["id"] for change in seen}) == len(seen) == 1200
+    assert [change["key"] for change in seen if change["op"] == "delete"] == []
+    assert seen[-1]["key"] == "k00001"
+    window.script.put("k00002", value=b'{"n":3}')
+    window.apply()
+    resumed = window.feed.subscribe(Wanted(ONE), window.feed.position(live[0] or ""), beat=0.02)
+    ((_, _, data),) = await anext(resumed)
+    assert msgspec.json.decode(data)["key"] == "k00002"
+    await pieces.aclose()
+    await resumed.aclose()
+
+
 async def test_a_reader_cut_at_random_ends_with_what_the_store_holds(window: Window) -> None:
     chance = random.Random(2)
     client = Client()
