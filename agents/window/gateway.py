@@ -13,6 +13,7 @@ from aiohttp import web
 from agents.base.health import add_health
 from agents.window.answers import (
     VISITOR,
+    Problem,
     answer,
     as_of,
     complete,
@@ -30,7 +31,10 @@ from agents.window.follow import Follow
 from agents.window.gate import Gate, gate
 from agents.window.login import add_login
 from agents.window.office import Office
+from agents.window.openapi import add_openapi
 from agents.window.rights import Sight
+from agents.window.search import Search, match_of, where_of
+from agents.window.store import Change
 from agents.window.visitors import Visitors
 from contracts.envelope import format_time
 from contracts.formats import FORMATS
@@ -49,12 +53,14 @@ def window_app(office: Office) -> web.Application:
     gateway = _Gateway(office)
     app.router.add_get("/v1/contracts", gateway.contracts)
     app.router.add_get("/v1/{contract}/records/{key}", gateway.record)
+    app.router.add_get("/v1/{contract}/records/{key}/history", gateway.history)
     app.router.add_get("/v1/{contract}/records", gateway.records)
     add_events(app, office)
     add_login(app, office, keeper)
     add_charts(app, office)
     add_files(app)
     add_health(app, office.status)
+    add_openapi(app, office, keeper, {path: kind for path, (_, kind) in _FILES.items()})
     return app
 
 
@@ -62,6 +68,7 @@ class _Gateway:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._store = office.store
+        self._search = Search(office.store)
 
     async def contracts(self, request: web.Request) -> web.Response:
         parameters(request)
@@ -128,14 +135,47 @@ class _Gateway:
     async def records(self, request: web.Request) -> web.Response:
         follow, sight = self._found(request)
         name = follow.contract.name
-        given = parameters(request, "scope", "after", "limit")
+        given = parameters(request, "scope", "field", "value", "where", "after", "limit")
         limit = whole(given.get("limit", str(PAGE_SIZE)), "limit", LARGEST_PAGE)
-        scopes = narrowed(sight.scopes, scope_in(given))
-        page = self._store.page(name, scopes, given.get("after", ""), limit)
+        scopes, after = narrowed(sight.scopes, scope_in(given)), given.get("after", "")
+        seen = sight.contract(follow.contract)
+        match, where = match_of(given, seen), where_of(given, seen)
         self._office.journal.tell(request[VISITOR], "page", name, request.query_string)
-        following = page[-1].key if len(page) == limit else None
+        following: str | None
+        if where:
+            page, following = await self._search.page(
+                name, scopes, after, limit, match, where, sight
+            )
+        else:
+            page = self._store.page(name, scopes, after, limit, match)
+            following = page[-1].key if len(page) == limit else None
         body = {"records": [described(entry, sight) for entry in page], "next": following}
         return answer(body, complete(follow))
+
+    async def history(self, request: web.Request) -> web.Response:
+        """The changes of one key that the feed still has, as the reader saw them come."""
+        follow, sight = self._found(request)
+        name, key = follow.contract.name, request.match_info["key"]
+        given = parameters(request, "limit")
+        limit = whole(given.get("limit", str(PAGE_SIZE)), "limit", LARGEST_PAGE)
+        self._office.journal.tell(request[VISITOR], "look-up", name, key)
+        changes = [
+            told
+            for change in self._store.history(name, key, limit)
+            if (told := changed(change, sight))
+        ]
+        if not changes:
+            entry = self._store.get(name, key)
+            if entry is None or not sight.covers(entry.scope):
+                raise Problem(
+                    404, "No such record", f"`{name}` has no `{key}`", complete(follow)
+                )  # fmt: skip
+        return answer({"changes": changes, "since": self._since()}, complete(follow))
+
+    def _since(self) -> str | None:
+        """The commit of the oldest change the feed has."""
+        oldest = self._store.changes_after(self._store.first - 1, 1)
+        return format_time(oldest[0].time) if oldest else None
 
     def _found(self, request: web.Request) -> tuple[Follow, Sight]:
         visitor = request[VISITOR]
@@ -143,6 +183,23 @@ class _Gateway:
         sight = visitor.sight(follow.contract.name)
         assert sight
         return follow, sight
+
+
+def changed(change: Change, sight: Sight) -> dict[str, Any] | None:
+    """A change as one who sees it so was told of it: what leaves their divisions is deleted for them.
+    None where they saw nothing of it."""
+    here = change.value is not None and sight.covers(change.scope)
+    if not here and not (change.was and sight.covers(change.was)):
+        return None
+    return {
+        "op": "put" if here else "delete",
+        "record": msgspec.Raw(sight.shown(change.value)) if here and change.value else None,
+        "time": format_time(change.time),
+        "id": change.id,
+        "sequence": change.sequence,
+        "source": change.source,
+        "scope": change.scope if here else change.was,
+    }
 
 
 def narrowed(scopes: tuple[str, ...], asked: str) -> tuple[str, ...] | None:

@@ -57,7 +57,7 @@ class Failures:
         if len(self._counts) > MOST:
             self._counts.popitem(last=False)
         over = count - FREE
-        return int(count), min(SLOWEST, 0.05 * 2 ** min(over, 10.0)) if over > 0 else 0.0
+        return round(count), min(SLOWEST, 0.05 * 2 ** min(over, 10.0)) if over > 0 else 0.0
 
 
 def network(address: str) -> str:

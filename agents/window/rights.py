@@ -34,6 +34,8 @@ class Sight:
         #: Is each record shown as it is?
         self.whole = not (self.fields or self.mask)
         self._reduction = Reduction(fields, mask, to=to, secret=secret)
+        #: What was made of a contract last: it compiles every rule to find the fields it looks at.
+        self._projected: tuple[Contract, Contract] | None = None
         self._same = (
             frozenset(scopes), frozenset(fields), frozenset(mask.items()),
             to if "hash" in mask.values() else "",
@@ -57,7 +59,11 @@ class Sight:
 
     def contract(self, contract: Contract) -> Contract:
         """``contract`` as it is seen: its fields, and by which of them records can be searched."""
-        return contract if self.whole else project(contract, self.fields, self.mask)
+        if self.whole:
+            return contract
+        if self._projected is None or self._projected[0] is not contract:
+            self._projected = (contract, project(contract, self.fields, self.mask))
+        return self._projected[1]
 
 
 #: Everything of a contract.

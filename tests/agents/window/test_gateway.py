@@ -154,7 +154,11 @@ async def test_the_list_of_contracts_says_how_fresh_and_how_much(window: Window)
         ("/v1/resident.v2/records?limit=0", 400, "limit=1 to 1000, got `0`"),
         ("/v1/resident.v2/records?limit=1e3", 400, "got `1e3`"),
         ("/v1/resident.v2/records?scope=x", 400, "division code"),
-        ("/v1/resident.v2/records?where=1", 400, "Expected scope, after, limit, got `where`"),
+        (
+            "/v1/resident.v2/records?were=1",
+            400,
+            "Expected scope, field, value, where, after, limit, got `were`",
+        ),
         ("/v1/resident.v2/events?from=dawn", 400, "from=state or now"),
         ("/v1/resident.v2/events?last_event_id=x.1", 410, "begin again with from=state"),
         ("/v1/events", 400, "contracts=a,b"),
