@@ -162,14 +162,13 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
             "Log out", [], {204: {"description": "Logged out"}}, (400, 401, 403, 421, 429),
             free=True,
         ),
-        ("GET", "/login"): _operation(
-            "Log in with the office's own provider", [], {}, (303, 400, 404, 421, 429, 503),
-            free=True,
+        ("GET", "/login"): _login(
+            "Log in with the office's own provider", [], (303, 400, 404, 421, 429, 503)
         ),
-        ("GET", "/login/back"): _operation(
+        ("GET", "/login/back"): _login(
             "Where the provider sends the browser back to",
             [_query(name, {"type": "string"}) for name in ("code", "state", "iss", "error")],
-            {}, (303, 400, 403, 404, 421, 503), free=True,
+            (303, 400, 403, 404, 421, 503),
         ),
         ("GET", "/openapi.json"): _operation(
             "This", [], {200: _content("application/json", {"type": "object"}, "OpenAPI 3.1")},
@@ -246,6 +245,15 @@ def _stream(summary: str, parameters: list[Schema]) -> Operation:
     return _operation(
         summary, parameters, {101: switched, 200: good}, (400, 401, 403, 404, 410, 421, 429, 503)
     )
+
+
+def _login(summary: str, parameters: list[Schema], others: tuple[int, ...]) -> Operation:
+    """A browser is answered with a page."""
+    made = _operation(summary, parameters, {}, others, free=True)
+    for said in made["responses"].values():
+        if "content" in said:
+            said["content"]["text/html"] = {"schema": {"type": "string"}}
+    return made
 
 
 def _operation(
