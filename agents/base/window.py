@@ -1,12 +1,14 @@
 """The window's tables in a node file: where it answers, who may see what, and where else it delivers."""
 
 import datetime
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from agents.base.mqtt_address import check_url, place_of
 from agents.base.table import (
     Table,
     Wrong,
@@ -216,6 +218,51 @@ def check(window: Window, listen: str, scope: str) -> None:
             raise Wrong("[[window.clerks]], who may log in", "none", "window.clerks")
     for path, rights in _rights(window):
         _check_rights(rights, scope, path)
+    if window.mqtt:
+        _check_mqtt(window.mqtt)
+    tables: set[tuple[str, str]] = set()
+    for index, sql in enumerate(window.sql):
+        _check_sql(sql, f"window.sql[{index}]")
+        if (sql.dsn, sql.table) in tables:
+            raise Wrong("each table once", f"`{sql.table}`", f"window.sql[{index}].table")
+        tables.add((sql.dsn, sql.table))
+
+
+def _check_mqtt(out: MqttOut) -> None:
+    check_url(out.url, "window.mqtt.url")
+    if not out.contracts:
+        raise Wrong("one contract or more", "none", "window.mqtt.contracts")
+    for name in ("ca", "certificate", "key"):
+        if getattr(out, name) != Path() and not place_of(out.url)[2]:
+            raise Wrong(
+                "`mqtts://`, which files for TLS are for", f"`{out.url}`", "window.mqtt.url"
+            )
+    if out.key != Path() and out.certificate == Path():
+        raise Wrong("`certificate` beside `key`", "none", "window.mqtt.certificate")
+    if out.password and not out.username:
+        raise Wrong("`username` beside `password`", "none", "window.mqtt.username")
+    if not re.fullmatch(r"[^$/+#\0][^+#\0]*", out.prefix) or out.prefix.endswith("/"):
+        raise Wrong(
+            "the first levels of a topic, without `+`, `#` and a `$` or `/` at the beginning",
+            f"`{out.prefix}`", "window.mqtt.prefix",
+        )  # fmt: skip
+
+
+def _check_sql(out: SqlOut, path: str) -> None:
+    if not out.dsn.strip():
+        raise Wrong("`host=… dbname=… user=…` or `postgresql://…`", "nothing", f"{path}.dsn")
+    names = out.table.split(".")
+    if len(names) != 2 or not all(_is_identifier(each) for each in names):
+        raise Wrong("`schema.table`", f"`{out.table}`", f"{path}.table")
+    if names[1] in ("levelsync_position", "levelsync_refused"):
+        raise Wrong("a table of its own", f"`{out.table}`, the window's", f"{path}.table")
+    for name in out.columns.values():
+        if not _is_identifier(name):
+            raise Wrong("a column of 1 to 63 bytes", f"`{name}`", f"{path}.columns")
+
+
+def _is_identifier(name: str) -> bool:
+    return 0 < len(name.encode()) <= 63 and "\0" not in name
 
 
 def hashed(window: Window) -> Iterator[str]:
@@ -277,9 +324,23 @@ def misfits(window: Window, contract: Contract) -> Iterator[Wrong]:
         if isinstance(rights, SqlOut):
             if rights.contract == contract.name:
                 yield from _fields_fit(rights.fields, rights.mask, contract, path)
+                yield from _columns_fit(rights, contract, f"{path}.columns")
         elif contract.name in rights.contracts:
             fields, mask = rights.fields.get(contract.name, ()), rights.mask.get(contract.name, {})
             yield from _fields_fit(fields, mask, contract, path)
+
+
+def _columns_fit(out: SqlOut, contract: Contract, path: str) -> Iterator[Wrong]:
+    given = out.fields or contract.field_names
+    for name in out.columns:
+        if name not in given:
+            yield Wrong(f"a field of the table ({', '.join(given)})", f"`{name}`", path)
+    taken: dict[str, str] = {}
+    for name in given:
+        column = out.columns.get(name, name)
+        if column in taken:
+            yield Wrong(f"a column of its own for `{name}`", f"that of `{taken[column]}`", path)
+        taken[column] = name
 
 
 def _fields_fit(
