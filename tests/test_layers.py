@@ -36,14 +36,15 @@ ORDER = {
         "agents.wiring_leaf",
     },
     "agents.cli": {
-        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.sources",
-        "agents.agent", "agents.demo",
+        "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.window",
+        "agents.sources", "agents.agent", "agents.demo",
     },
 }  # fmt: skip
 #: Libraries by the one layer that may know them.
 OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
-    "psycopg": {"agents.capture", "agents.demo"},
+    "psycopg": {"agents.capture", "agents.window", "agents.demo"},
+    "aiomqtt": {"agents.base", "agents.capture", "agents.window"},
     "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window"},
     "aiohttp": {
         "agents.base",
