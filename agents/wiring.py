@@ -22,7 +22,7 @@ from agents.base.requests import Asked, Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
 from agents.base.tls import Certificate, certificate_of
-from agents.base.window import Window
+from agents.base.window import MqttOut, SqlOut, Window
 from agents.capture.http_desk import Desk
 from agents.capture.http_gate import intake_app
 from agents.capture.intake import Intake
@@ -35,7 +35,11 @@ from agents.kafka.topics import CONTRACTS_TOPIC
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
+from agents.window.mqtt_out import MqttDelivery
+from agents.window.mqtt_out import shown_at as mqtt_shown_at
 from agents.window.office import Office
+from agents.window.sql_out import SqlDelivery
+from agents.window.sql_out import shown_at as sql_shown_at
 from agents.window.store import Store
 from contracts.model import Contract, Mask
 from contracts.projection import project
@@ -43,7 +47,7 @@ from contracts.projection import project
 log = structlog.get_logger()
 
 #: The order of the data.
-CAPTURE, VIEW, LINK, WINDOW = range(4)
+CAPTURE, VIEW, LINK, WINDOW, OUT = range(5)
 #: Fields that reach a node, all when empty, and those that reach it masked.
 Left = tuple[frozenset[str], dict[str, Mask]]
 
@@ -196,16 +200,17 @@ class Wiring:
         told = self._passing(jobs)
         if told is not None:
             jobs.update(self._windows())
+            jobs.update(self._outs())
         return told, {
             name: self._fitting(name, job)
             for name, job in jobs.items()
-            if job.stage == WINDOW or self.config.takes(name.split(" ")[1])
+            if job.stage >= WINDOW or self.config.takes(name.split(" ")[1])
         }
 
     def _fitting(self, name: str, job: Job) -> Job:
         """``job``, or why it cannot be: its contract is not known, or the node file does not fit it."""
         kind, contract, *_ = name.split(" ")
-        if job.stage == WINDOW:
+        if job.stage >= WINDOW:
             return job
         error: LevelsyncError
         if contract not in self._known.contracts:
@@ -253,6 +258,44 @@ class Wiring:
         follow.expected = given.name in self.config.expected
         follow.resync = self.resync.get(given.name, 0)
         return follow
+
+    def _outs(self) -> Iterator[tuple[str, Job]]:
+        """What the window delivers by itself: to a broker, and into tables."""
+        office = self._office
+        if office is None:
+            return
+        known = self._known.contracts
+        if mqtt := office.table.mqtt:
+            given = [self._projected(known[name]) for name in mqtt.contracts if name in known]
+            job = Job(OUT, (mqtt, given), partial(self._out_mqtt, office, mqtt))
+            if missing := sorted(set(mqtt.contracts) - known.keys()):
+                job = self._out_unknown(missing, mqtt_shown_at(mqtt))
+            yield "out mqtt", job
+        for sql in office.table.sql:
+            if sql.contract in known:
+                one = self._projected(known[sql.contract])
+                job = Job(OUT, (sql, one), partial(self._out_sql, office, sql, one))
+            else:
+                job = self._out_unknown([sql.contract], sql_shown_at(sql))
+            yield f"out {sql.contract} {sql.table}", job
+
+    def _out_unknown(self, names: list[str], to: str) -> Job:
+        def make() -> Part:
+            contracts = ", ".join(names)
+            return _Refused(
+                self._seen.hop("out", contracts, contracts, to), NotPublished(contract=contracts)
+            )
+
+        return Job(OUT, (names, to), make)
+
+    def _out_mqtt(self, office: Office, table: MqttOut) -> Part:
+        contracts = ", ".join(table.contracts)
+        hop = self._seen.hop("out", contracts, contracts, mqtt_shown_at(table))
+        return MqttDelivery(office, table, hop, self._folder("out") / "mqtt.sqlite")
+
+    def _out_sql(self, office: Office, table: SqlOut, contract: Contract) -> Part:
+        hop = self._seen.hop("out", contract.name, contract.name, sql_shown_at(table))
+        return SqlDelivery(office, table, contract, hop)
 
     def _projected(self, contract: Contract) -> Contract:
         """What reaches this node of ``contract``; made again only when something of it changes."""

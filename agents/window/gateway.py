@@ -60,7 +60,7 @@ def window_app(office: Office) -> web.Application:
     add_charts(app, office)
     add_files(app)
     add_health(app, office.status)
-    add_openapi(app, office, keeper, {path: kind for path, (_, kind) in _FILES.items()})
+    add_openapi(app, office, keeper, {path: file.kind for path, file in FILES.items()})
     return app
 
 
