@@ -251,6 +251,21 @@ class Session(aiomqtt.Client):
 
         self._loop.call_soon_threadsafe(begin)
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        # May be called in a thread of the executor; by its turn the socket may be closed.
+        def begin() -> None:
+            if sock.fileno() >= 0 and not self._disconnected.done():
+                self._loop.add_writer(sock.fileno(), self._writable)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    def _writable(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _readable(self) -> None:
         """Take packets until the socket has none, a turn is over, or enough messages wait."""
         client = self._client

@@ -25,6 +25,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.grants import Announcement, read_grants
 from agents.kafka.topics import dead, parse_received, received, view
 from agents.kafka.wire import Connection
+from agents.window.delivery_doctor import examine_mqtt, examine_sql
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
 
@@ -61,7 +62,7 @@ async def examine_node(
     looks = [_source(settings, config, contracts) for settings in config.source]
     for settings, findings in zip(config.source, await asyncio.gather(*looks), strict=True):
         found += [(f"source {settings.contract}", each) for each in findings]
-    return found
+    return found + await _window(config, contracts)
 
 
 def told(found: Sequence[Found], *, for_programs: bool) -> str:
@@ -272,6 +273,20 @@ def _topic(topic: str, count: int | None, wanted: int) -> Finding:
             "A record keeps its partition number all the way: make the topic as the contract says.",
         )
     return ok(f"topic {topic}", f"{count} partitions")
+
+
+# ---- where the window delivers to -------------------------------------------------------------
+
+
+async def _window(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Found]:
+    found: list[Found] = []
+    if config.window is None:
+        return found
+    if mqtt := config.window.mqtt:
+        found += [("window mqtt", each) for each in await examine_mqtt(mqtt)]
+    for sql in config.window.sql:
+        found += [(f"window sql {sql.table}", each) for each in await examine_sql(sql, contracts)]
+    return found
 
 
 # ---- sources ---------------------------------------------------------------------------------

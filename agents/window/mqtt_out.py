@@ -23,7 +23,7 @@ from agents.base.status import Hop
 from agents.base.window import MqttOut
 from agents.window.delivery import BEAT, Delivery, Position, Progress, Work
 from agents.window.feed import described
-from agents.window.mqtt_publisher import OutRefused, Post, Publisher
+from agents.window.mqtt_publisher import Post, Publisher
 from agents.window.mqtt_told import Told
 from agents.window.office import Office
 from agents.window.rights import Sight, Visitor, sights_of
@@ -153,12 +153,7 @@ class Broker:
         self._names = set(sights)
 
     async def open(self, status: str) -> None:
-        """Say that we are here. Raises OutRefused where the broker cannot be used."""
-        if not self._session.retains:
-            raise OutRefused(
-                "The MQTT broker keeps no retained messages",
-                broker=self._session.where, do="set `retain_available true`, or its like, there",
-            )  # fmt: skip
+        """Say that we are here. Raises OutRefused."""
         await self._session.tell([Post(status, b"online", True)])
 
     async def where(self) -> Position | None:

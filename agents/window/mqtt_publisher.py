@@ -59,8 +59,22 @@ class Publisher(Session):
         self._error: LevelsyncError | None = None
 
     async def __aenter__(self) -> "Publisher":
-        await super().__aenter__()
+        try:
+            await super().__aenter__()
+        except Unavailable as error:
+            if "Retain not supported" in str(error.facts.get("said")):
+                raise self.retaining() from None
+            raise
+        if not getattr(self.granted, "RetainAvailable", 1):
+            raise self.retaining()
         return self
+
+    def retaining(self) -> OutRefused:
+        """What there is to say of a broker that retains nothing."""
+        return OutRefused(
+            "The MQTT broker keeps no retained messages",
+            broker=self.where, do="set `retain_available true`, or its like, there",
+        )  # fmt: skip
 
     async def tell(self, posts: Sequence[Post]) -> Mapping[int, str]:
         """Publish ``posts`` in their order and wait until the broker has them all; the answer are the
@@ -99,11 +113,6 @@ class Publisher(Session):
         if self.address.version != 5:
             return CAREFUL
         return min(MOST, int(getattr(self.granted, "ReceiveMaximum", MOST)))
-
-    @property
-    def retains(self) -> bool:
-        """Does the broker keep retained messages, as far as it says?"""
-        return bool(getattr(self.granted, "RetainAvailable", 1))
 
     def _too_large(self, post: Post) -> str:
         topic = len(post.topic.encode())

@@ -183,20 +183,10 @@ class Filled:
         """
         name = self._table.name
         row = await self._one("where", (name,))
-        if row is None and await self._table.foreign():
-            # A writer of nobody, a store of nobody: whoever wants it takes the table as ours.
-            take = sql.SQL(
-                "TRUNCATE {};  -- or, to have its rows compared, changed and deleted as the contract is:"
-                " INSERT INTO {} VALUES ({}, {}, '', 0, '', '{{}}', '');"
-            ).format(
-                self._table.table,
-                sql.Identifier(self._table.schema, POSITION),
-                sql.Literal(name),
-                sql.Literal(self._contract),
-            )
+        if row is None and await self._table.strange():
             raise TableUnfit(
                 "There are rows in it that did not come from here",
-                table=f"{self._table.schema}.{name}", do=take.as_string(),
+                table=f"{self._table.schema}.{name}", do=self._table.taking(),
             )  # fmt: skip
         await self._do("claim", (name, self._contract, self._writer))
         await self._count()

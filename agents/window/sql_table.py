@@ -222,11 +222,30 @@ class Table:
             return Misfit(f"This user may make nothing in schema {self.schema}", _text(do))
         return None
 
-    async def foreign(self) -> bool:
-        """Are there rows in it, and did somebody else make it?"""
-        if await self._made_here():
+    async def strange(self) -> bool:
+        """Are there rows in it that did not come from here?"""
+        if await self._oid(self.name) is None or await self._made_here():
             return False
+        if await self._oid(POSITION) is not None:
+            ours = sql.SQL('SELECT 1 FROM {} WHERE "table" = %s').format(
+                sql.Identifier(self.schema, POSITION)
+            )
+            if await self._has(_text(ours), self.name):
+                return False
         return await self._has(_text(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(self.table)))
+
+    def taking(self) -> str:
+        """The SQL by which a table with rows in it becomes ours."""
+        statement = sql.SQL(
+            "TRUNCATE {};  -- or, to have its rows compared, changed and deleted as the contract is:"
+            " INSERT INTO {} VALUES ({}, {}, '', 0, '', '{{}}', '');"
+        ).format(
+            self.table,
+            sql.Identifier(self.schema, POSITION),
+            sql.Literal(self.name),
+            sql.Literal(self.contract.name),
+        )
+        return _text(statement)
 
     async def _made_here(self) -> bool:
         oid = await self._oid(self.name)
