@@ -42,7 +42,7 @@ export function begin() {
     draw();
   });
   on("change", (change) => {
-    const one = { change, delay: Math.round(now() - Date.parse(change.time)) };
+    const one = { change, delay: Math.max(0, Math.round(now() - Date.parse(change.time))) };
     if (paused) {
       missed += 1;
       held = [one, ...held].slice(0, MOST);
@@ -109,15 +109,14 @@ function row({ change, delay }) {
     {},
     element("time", { datetime: change.time }, clock(change.time)),
     element("span", { class: "op", "data-op": change.op }, say(change.op)),
+    element("span", { class: "kind" }, contract ? inWords(contract.title) : change.contract),
+    element("span", { class: "delay" }, delay < 60_000 ? words().milliseconds(delay) : ""),
     element(
       "span",
       { class: "what" },
-      element("span", { class: "kind" }, contract ? inWords(contract.title) : change.contract),
-      " ",
       element("span", { class: "num" }, hidden ? maskNumber(change.key) : change.key),
       called ? " " : null,
       called && name ? element("span", { lang: "zh-CN" }, personal(name.name) ? maskName(String(called)) : String(called)) : null,
     ),
-    element("span", { class: "delay" }, delay >= 0 && delay < 60_000 ? words().milliseconds(delay) : ""),
   );
 }

@@ -21,7 +21,7 @@ const drawnAs = new Map();
 
 // One scale for all: from a tenth of a second to an hour, each step ten times the one before.
 const WIDE = 720;
-const HIGH = 76;
+const HIGH = 96;
 const LEAST = Math.log10(0.1);
 const MOST = Math.log10(3600);
 const TICKS = [1, 10, 60, 600];
@@ -99,8 +99,8 @@ function fill(item, one) {
       element("p", { class: "age" }),
     ),
     facts(one),
-    series ? chart(one, series, hour?.step_s ?? 10) : element("p", { class: "hint plot" }, failed ? say("noCharts") : ""),
-    element("div", { class: "doing" }, ...todo(one), ...(series ? [figures(series, hour?.step_s ?? 10, open)] : [])),
+    series ? chart(one, series, hour?.step_s ?? 10, open) : element("p", { class: "hint plot" }, failed ? say("noCharts") : ""),
+    element("div", { class: "doing" }, ...todo(one)),
   );
   if (focused) item.querySelector("summary")?.focus();
 }
@@ -170,8 +170,9 @@ const round = (value) => Math.round(value * 10) / 10;
  * @param {Contract} one
  * @param {Series} series
  * @param {number} step
+ * @param {boolean} open are the figures shown too?
  */
-function chart(one, series, step) {
+function chart(one, series, step, open) {
   const each = WIDE / (3600 / step);
   const start = WIDE - series.age_s.length * each;
   const svg = drawn("svg", {
@@ -199,19 +200,17 @@ function chart(one, series, step) {
     pen = true;
   });
   svg.append(line("promise", height(one.freshness_s)));
+  const promised = element("span", { class: "promised", "aria-hidden": "true" }, `${say("promise")} ${length(one.freshness_s)}`);
+  promised.style.top = `${round(height(one.freshness_s))}px`;
   if (path) svg.append(drawn("path", { class: "line", d: path }));
   return element(
     "div",
     { class: "plot" },
     element("div", { class: "scale", "aria-hidden": "true" }, ...[...TICKS].reverse().map(label)),
-    svg,
+    element("div", { class: "over" }, svg, promised, ...captions(series, start, each)),
     busy(series, start, each),
-    element(
-      "div",
-      { class: "when", "aria-hidden": "true" },
-      ...[60, 50, 40, 30, 20, 10].map((minutes) => element("span", {}, minutes === 60 ? `${minutes} ${say("minutesAgo")}` : String(minutes))),
-      element("span", {}, say("chartNow")),
-    ),
+    element("div", { class: "when", "aria-hidden": "true" }, ...[60, 50, 40, 30, 20, 10, 0].map(minute)),
+    figures(series, step, open),
   );
 }
 
@@ -220,6 +219,40 @@ function label(tick) {
   const made = element("span", {}, length(tick));
   made.style.top = `${round((height(tick) / HIGH) * 100)}%`;
   return made;
+}
+
+/** @param {number} minutes ago */
+function minute(minutes) {
+  const made = element("span", {}, minutes === 60 ? `60 ${say("minutesAgo")}` : minutes ? String(minutes) : say("chartNow"));
+  made.style.left = `${round((1 - minutes / 60) * 100)}%`;
+  return made;
+}
+
+/**
+ * What a band is, written into it where there is room.
+ * @param {Series} series
+ * @param {number} start
+ * @param {number} each
+ */
+function captions(series, start, each) {
+  let at = 0;
+  return series.states.flatMap(([state, count]) => {
+    const left = start + at * each;
+    at += count;
+    const kind = kindOf(state);
+    if (!kind || count * each < WIDE / 20) return [];
+    const word = /** @type {const} */ ({ stopped: "bandStopped", away: "bandAway", unknown: "bandUnknown" })[kind];
+    const made = element("span", { class: `caption ${kind}`, "aria-hidden": "true" }, say(word));
+    made.style.left = `${round((left / WIDE) * 100)}%`;
+    return [made];
+  });
+}
+
+/** @param {string | null} state @returns {"stopped" | "away" | "unknown" | ""} */
+function kindOf(state) {
+  if (state === null) return "unknown";
+  if (state === "running" || state === "ended") return "";
+  return state === "stopped" ? "stopped" : "away";
 }
 
 /** @param {string} kind @param {number} y */
@@ -235,7 +268,7 @@ const line = (kind, y) => drawn("line", { class: kind, x1: 0, x2: WIDE, y1: roun
 function bands(svg, series, start, each) {
   let at = 0;
   for (const [state, count] of series.states) {
-    const kind = state === null ? "unknown" : state === "running" || state === "ended" ? "" : state === "stopped" ? "stopped" : "away";
+    const kind = kindOf(state);
     if (kind) {
       const x = round(start + at * each);
       const width = round(Math.max(count * each, 2));

@@ -232,7 +232,7 @@ function item(one, alone) {
   const state = one.overdue ? "overdue" : one.state;
   const parts = [
     element("p", { class: "state", "data-state": state }, element("b", {}, say(state)), soft(more(one))),
-    element(
+    element("div", { class: "said" }, element(
       "p",
       { class: "what" },
       element("b", {}, titleOf(one)),
@@ -243,10 +243,10 @@ function item(one, alone) {
       element("ins", {}, told(field, one.proposed)),
     ),
     one.note ? element("p", { class: "note" }, element("span", { class: "soft" }, sayIn(`${say("noteIs")}：`, `${say("noteIs")}: `)), one.note) : null,
-    one.evidence ? element("p", { class: "evidence" }, element("span", { class: "soft" }, sayIn(`${say("evidenceIs")}：`, `${say("evidenceIs")}: `)), one.evidence) : null,
+    one.evidence ? element("p", { class: "evidence" }, element("span", { class: "soft" }, sayIn(`${say("evidenceIs")}：`, `${say("evidenceIs")}: `)), one.evidence) : null),
   ];
   const filed = `${moment(one.filed_at)}${one.filed_by ? `　${words().filedBy(one.filed_by)}` : ""}`;
-  const about = element("p", { class: "about" });
+  const about = element("div", { class: "about" });
   if (alone) {
     const button = element("button", { type: "button", class: "plain", "data-id": one.id }, say("show"));
     button.setAttribute("aria-label", `${say("show")} ${one.key}`);
@@ -254,9 +254,15 @@ function item(one, alone) {
       go("lookup");
       void open(one.contract, one.key);
     });
-    about.append(`${contract ? inWords(contract.title) : one.contract} `, element("span", { class: "num" }, hidden ? maskNumber(one.key) : one.key), "　", button);
+    about.append(
+      element("p", {}, `${contract ? inWords(contract.title) : one.contract} `, element("span", { class: "num" }, hidden ? maskNumber(one.key) : one.key)),
+      element("p", { class: "filed soft" }, filed),
+      button,
+    );
+  } else {
+    about.append(element("p", { class: "filed soft" }, filed));
   }
-  return element("li", { "data-state": state }, ...parts, about, element("p", { class: "filed soft" }, filed));
+  return element("li", { "data-state": state }, ...parts, about);
 }
 
 /** @param {Correction} one */

@@ -61,13 +61,7 @@ async function look() {
     const answered = Date.now();
     model.office = body.name;
     model.contracts = body.contracts;
-    // This machine's clock may be wrong: the window's counts.
-    const timed = model.contracts.find((one) => one.age_s !== null && one.complete_as_of);
-    if (timed && answered - asked < 1000) {
-      const there = Date.parse(String(timed.complete_as_of)) + Number(timed.age_s) * 1000;
-      const skew = there - (asked + answered) / 2;
-      if (Math.abs(skew - model.skew) > 150) model.skew = skew;
-    }
+    setClock(asked, answered);
     const wanted = model.contracts.map((one) => one.name).join();
     if (wanted !== names) close();
     if (!source && wanted) open(wanted, body.token);
@@ -79,6 +73,22 @@ async function look() {
     looking = false;
     looked = performance.now();
   }
+}
+
+/**
+ * This machine's clock may be wrong: the window's counts. What lies within the time the answer took
+ * cannot be told from a right clock.
+ * @param {number} asked
+ * @param {number} answered
+ */
+function setClock(asked, answered) {
+  const timed = model.contracts.find((one) => one.age_s !== null && one.complete_as_of);
+  const took = answered - asked;
+  if (!timed || took > 1000) return;
+  const there = Date.parse(String(timed.complete_as_of)) + Number(timed.age_s) * 1000;
+  const skew = there - (asked + answered) / 2;
+  if (Math.abs(skew) <= took / 2 + 100) model.skew = 0;
+  else if (Math.abs(skew - model.skew) > took / 2 + 100) model.skew = skew;
 }
 
 function close() {

@@ -131,6 +131,16 @@ export function told(field, value) {
   return text;
 }
 
+/**
+ * A value for a glance: what a code means, without the code.
+ * @param {Field} field
+ * @param {any} value
+ */
+export function brief(field, value) {
+  const label = field.labels[String(value)];
+  return label ? inWords(label) : told(field, value);
+}
+
 // Long numbers are read out in groups.
 const GROUPS = [
   { of: /^\d{17}[\dX]$/, sizes: [6, 8, 4] },

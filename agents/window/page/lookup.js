@@ -2,10 +2,10 @@
 
 import { Problem, read, recordPath } from "./api.js";
 import { announce, byId, element, write } from "./dom.js";
-import { inWords, number, told } from "./format.js";
+import { brief, inWords, number } from "./format.js";
 import { contractOf, fieldOf, model, on } from "./model.js";
 import { headlineOf, hide, show, shownRecord } from "./record.js";
-import { say, sayProblem, words } from "./words.js";
+import { say, sayIn, sayProblem, words } from "./words.js";
 
 /** @import { Contract, Entry, Field } from "./model.js" */
 
@@ -60,12 +60,35 @@ function choose() {
   const now = model.contracts.map((one) => inWords(one.title) + one.name + (one.searchable ?? "") + one.fields.length).join();
   if (now === drawn) return;
   drawn = now;
+  drawHere();
   const before = select().value || "resident.v2";
   select().replaceChildren(
     ...model.contracts.map((one) => element("option", { value: one.name }, inWords(one.title))),
   );
   if (contractOf(before)) select().value = before;
   chooseBy(false);
+}
+
+/** Before anything is looked up: what there is, and by what it is found. */
+function drawHere() {
+  byId("here", HTMLElement).replaceChildren(
+    ...model.contracts.map((one) => {
+      const names = [one.key, ...(one.searchable ?? [])].map((name) => fieldOf(one, name)).filter((field) => field !== undefined);
+      const button = element(
+        "button",
+        { type: "button", class: "result" },
+        element("b", {}, inWords(one.title)),
+        element("span", { class: "num" }, words().count(number(one.records))),
+        element("span", { class: "soft" }, `${words().byThese(names.map((field) => inWords(field.title)).join(sayIn("、", ", ")))}　${inWords(one.owner)}`),
+      );
+      button.addEventListener("click", () => {
+        select().value = one.name;
+        chooseBy(true);
+        input().focus();
+      });
+      return element("li", {}, button);
+    }),
+  );
 }
 
 /** @param {boolean} anew */
@@ -207,13 +230,13 @@ function drawResults() {
   const title = titleOf(now.contract, now.field);
   const count = number(now.entries.length);
   write(byId("results-title", HTMLElement), words()[now.next ? "severalMore" : "several"](count, title, now.value));
-  const beside = contract.fields.filter((one) => one.name !== contract.key && one.name !== now.field);
+  const beside = contract.fields.filter((one) => ![contract.key, contract.scope, now.field].includes(one.name));
   byId("results-list", HTMLElement).replaceChildren(
     ...now.entries.map((entry) => {
       const facts = beside
-        .filter((one) => told(one, entry.record[one.name]) !== headlineOf(contract, entry) && entry.record[one.name] !== null)
+        .filter((one) => entry.record[one.name] !== headlineOf(contract, entry) && entry.record[one.name] !== null)
         .slice(0, 4)
-        .map((one) => told(one, entry.record[one.name]));
+        .map((one) => brief(one, entry.record[one.name]));
       const button = element(
         "button",
         { type: "button", class: "result" },

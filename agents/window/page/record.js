@@ -201,8 +201,14 @@ function proof(contract, one) {
     element("span", { class: "age", id: "record-age" }, ageText(contract)),
     element("span", { class: "absolute" }, contract.complete_as_of ? `${say("completeAs")} ${moment(contract.complete_as_of)}` : say("notYet")),
     element("span", {}, `${say("changedAt")} `, element("time", { datetime: one.time }, moment(one.time))),
-    element("span", {}, `${say("source")} ${one.source}`),
+    element("span", { title: one.source }, `${say("source")} ${inWords(contract.owner)}${node(one.source)}`),
   );
+}
+
+/** The node that told of it: a source is named /37/resident.v2. @param {string} source */
+function node(source) {
+  const found = /^\/([^/]+)\//.exec(source)?.[1];
+  return found ? sayIn(`（${found}）`, ` (${found})`) : "";
 }
 
 /** @param {Contract} contract */

@@ -96,7 +96,7 @@ function logIn() {
     draw();
     const shown = dialog();
     if (!shown.open) shown.showModal();
-    (login.token ? byId("token", HTMLInputElement) : byId("login-link", HTMLAnchorElement)).focus();
+    (login.oidc ? byId("login-link", HTMLAnchorElement) : byId("token", HTMLInputElement)).focus();
   });
   return asking;
 }
@@ -158,6 +158,8 @@ function draw() {
   const more = none ? "noLogin" : before ? "loginAgainMore" : "loginMore";
   write(byId("login-more", HTMLElement), say(more) + (before && login.oidc ? ` ${say("oidcMore")}` : ""));
   byId("login-form", HTMLFormElement).hidden = !login.token;
+  byId("login-or", HTMLElement).hidden = !(login.token && login.oidc);
+  byId("login-enter", HTMLElement).className = login.oidc ? "" : "main";
   // Only an address of this window itself.
   const way = login.oidc && /^\/(?![/\\])/.test(login.oidc) ? login.oidc : null;
   byId("login-oidc", HTMLElement).hidden = way === null;

@@ -52,7 +52,11 @@ const zh = {
   find: "查询",
   number: "号码",
   hint: "输入号码后按回车键。查到的记录如有变化，会在此自动更新，变化之处会标出。",
-  searching: "正在查询…",
+  here: "本窗口的数据",
+  /** @param {string} count */
+  count: (count) => `${count} 条`,
+  /** @param {string} fields */
+  byThese: (fields) => `可按${fields}查询`,
   /** @param {string} what */
   found: (what) => `已查到：${what}`,
   /** @param {string} key */
@@ -82,7 +86,7 @@ const zh = {
   /** @param {string} since */
   historySince: (since) => `可追溯到 ${since}。更早的变更不在本窗口。`,
   historyNone: "在可追溯的范围内没有变更。",
-  historyFirst: "首次出现在本窗口",
+  historyFirst: "可追溯的最早内容",
   historyDelete: "被删除",
   historySame: "内容未变",
   to: "改为",
@@ -118,7 +122,9 @@ const zh = {
   version: "合同版本",
   minutesAgo: "分钟前",
   chartNow: "现在",
-  stoppedHere: "停止",
+  bandStopped: "停止",
+  bandAway: "重连",
+  bandUnknown: "无记录",
   nothing: "暂无数据。",
   /** @param {string} title @param {string} worst @param {string} promise */
   chart: (title, worst, promise) => `${title}，过去一小时：最旧时 ${worst}，承诺 ${promise}。`,
@@ -214,6 +220,7 @@ const zh = {
   token: "访问口令",
   enter: "登录",
   oidc: "使用单位账号登录",
+  or: "或者",
   oidcMore: "在打开的页面登录后，回到这里即可。",
   badToken: "口令不正确，请核对后再试。",
   noLogin: "本窗口没有设置登录方式，请联系系统管理员。",
@@ -282,7 +289,9 @@ const en = {
   find: "Look up",
   number: "Number",
   hint: "Type a number and press Enter. A record found here updates itself, and what changed is marked.",
-  searching: "Looking it up…",
+  here: "Data at this window",
+  count: (count) => `${count} records`,
+  byThese: (fields) => `by ${fields.toLowerCase()}`,
   found: (what) => `Found: ${what}`,
   none: (key) => `There is no record with the number ${key}.`,
   noneHint: "Check the number and the data chosen. Records of other divisions are not shown here.",
@@ -305,7 +314,7 @@ const en = {
   history: "What changed",
   historySince: (since) => `As far back as ${since}. Earlier changes are not kept here.`,
   historyNone: "Nothing changed as far back as is known here.",
-  historyFirst: "First seen at this window",
+  historyFirst: "The earliest known here",
   historyDelete: "Deleted",
   historySame: "Sent again unchanged",
   to: "to",
@@ -329,7 +338,7 @@ const en = {
     "The last hour, a sample every 10 seconds: how long ago the data was complete. Lower is better; the dashed line is the promise.",
   records: "Records",
   promise: "Promise",
-  arrival: "To this window",
+  arrival: "Arrival",
   owner: "Owner",
   milliseconds: (ms) => `${ms} ms`,
   unshown: "Changes not shown",
@@ -337,7 +346,9 @@ const en = {
   version: "Contract",
   minutesAgo: "min ago",
   chartNow: "now",
-  stoppedHere: "stopped",
+  bandStopped: "Stopped",
+  bandAway: "Away",
+  bandUnknown: "Not known",
   nothing: "No data yet.",
   chart: (title, worst, promise) =>
     `${title}, the last hour: at worst ${worst} old, promised ${promise}.`,
@@ -366,7 +377,7 @@ const en = {
 
   corrections: "Corrections",
   correctionsIntro:
-    "Propose one with “Something is wrong” on a record. Its state here follows what the owner does.",
+    'Propose one with the button "Something is wrong" on a record. Its state here follows what the owner does.',
   correctionsNone: "There are no such corrections.",
   correctionsAll: "Every state",
   filed: "Proposed",
@@ -425,6 +436,7 @@ const en = {
   token: "Access token",
   enter: "Log in",
   oidc: "Log in with your office account",
+  or: "Or",
   oidcMore: "Log in on the page that opens, then come back here.",
   badToken: "The token is not right; check it and try again.",
   noLogin: "No way to log in is set up at this window; ask the administrator.",
