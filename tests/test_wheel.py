@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CARRIED = [
-    "agents/window/page/index.html",
-    "agents/window/page/window.css",
-    "agents/window/page/window.js",
-    "agents/window/page/window.svg",
+    *(
+        f"agents/window/page/{path.name}"
+        for path in sorted((ROOT / "agents" / "window" / "page").iterdir())
+    ),
     "agents/demo/nodes/37.toml",
     "agents/demo/nodes/3701.toml",
     "agents/demo/nodes/370102.toml",

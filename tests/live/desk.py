@@ -64,7 +64,8 @@ class Stream:
             sources=lambda: frozenset({self.topic}),
         )
         desk.status.show(self.follow.hop)
-        self.marks = True
+        #: Nothing is brought while it is, as when a contract has stopped.
+        self.held = False
 
     async def read(self, stop: asyncio.Event) -> None:
         """Apply what is brought until ``stop`` is set."""
@@ -90,9 +91,9 @@ class Stream:
 
     def bring(self) -> None:
         """Hand over what was scripted, under a watermark of now."""
-        if self.marks:
+        if not self.held:
             self.script.mark(now())
-        self.reader.slices.put_nowait(self.script.slice())
+            self.reader.slices.put_nowait(self.script.slice())
 
 
 def now() -> int:

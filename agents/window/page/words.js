@@ -15,9 +15,7 @@ const zh = {
   yes: "是",
   no: "否",
   empty: "（空）",
-  close: "关闭",
   cancel: "取消",
-  technical: "技术信息",
   more: "显示更多",
 
   // The state of what is here.
@@ -119,7 +117,6 @@ const zh = {
   milliseconds: (ms) => `${ms} 毫秒`,
   unshown: "未予显示的变更",
   sunset: "此版本提供至",
-  version: "合同版本",
   minutesAgo: "分钟前",
   chartNow: "现在",
   bandStopped: "停止",
@@ -210,7 +207,6 @@ const zh = {
   tooManyDigits: (digits) => `最多 ${digits} 位数字。`,
   badDate: "请填写日期。",
   composed: "由多项组成的内容不能在此更正，请联系数源部门。",
-  check: "请核对标出的内容。",
 
   // Who reads.
   loginTitle: "请先登录",
@@ -258,9 +254,7 @@ const en = {
   yes: "Yes",
   no: "No",
   empty: "(empty)",
-  close: "Close",
   cancel: "Cancel",
-  technical: "Technical detail",
   more: "Show more",
 
   good: "Complete and fresh",
@@ -343,7 +337,6 @@ const en = {
   milliseconds: (ms) => `${ms} ms`,
   unshown: "Changes not shown",
   sunset: "This version ends",
-  version: "Contract",
   minutesAgo: "min ago",
   chartNow: "now",
   bandStopped: "Stopped",
@@ -427,7 +420,6 @@ const en = {
   tooManyDigits: (digits) => `At most ${digits} digits.`,
   badDate: "Fill in a date.",
   composed: "A field made of several parts cannot be corrected here; ask the owner.",
-  check: "Check what is marked.",
 
   loginTitle: "Log in first",
   loginAgain: "Your session has ended; log in again",

@@ -12,6 +12,7 @@ from agents.base.status import Status
 from agents.base.stream import Slice
 from agents.kafka.cluster import Cluster
 from agents.window.feed import Feed
+from agents.window.files import FILES
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
 from agents.window.office import Office
@@ -144,6 +145,11 @@ async def test_the_list_of_contracts_says_how_fresh_and_how_much(window: Window)
     (sex,) = [field for field in found["fields"] if field["name"] == "sex"]
     assert sex["labels"]["1"] == {"zh": "男", "en": "Male"}
     assert next(field for field in found["fields"] if field["name"] == "name")["personal"]
+    assert found["searchable"] == ["household_no"]
+    assert sex["shape"]["values"] == ["0", "1", "2", "9"]
+    assert "labels" not in sex["shape"]
+    (number,) = [field for field in found["fields"] if field["name"] == "id_number"]
+    assert number["shape"]["pattern"] == "^[0-9]{17}[0-9X]$"
 
 
 @pytest.mark.parametrize(
@@ -228,11 +234,13 @@ async def test_a_heartbeat_says_up_to_when_all_is_here(window: Window) -> None:
 
 
 async def test_the_page_asks_nobody_else(window: Window) -> None:
-    for path in ("/", "/window.css", "/window.js", "/window.svg"):
+    assert {"/", "/window.css", "/window.js", "/words.js", "/window.svg"} <= FILES.keys()
+    for path in FILES:
         answer = await window.get(path)
         text = await answer.text()
         assert answer.status == 200
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "require-trusted-types-for 'script'" in answer.headers["Content-Security-Policy"]
         foreign = text.replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in foreign
         assert "https://" not in foreign
