@@ -228,7 +228,7 @@ async def test_a_change_is_marked_said_and_written_into_the_history(
         desk.change(key, phone=after, nationality="11", household_no="000000001")
         await page.wait_for_selector("[data-field=phone] dd.changed")
         assert await page.inner_text("[data-field=phone] del") == before
-        assert "联系电话" in await watched.until("document.getElementById('said').textContent")
+        await watched.until("document.getElementById('said').textContent.includes('联系电话')")
         first = await page.inner_text("#history li:first-child")
         assert after in first
         assert "满族" in first

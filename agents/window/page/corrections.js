@@ -62,7 +62,7 @@ export function begin() {
   on("tick", () => {
     // Seldom while nobody looks, soon while somebody waits.
     const waits = view() === "corrections" || ofRecord.some((one) => !one.answered_at);
-    if (model.corrections && model.line && performance.now() - readAt > (waits ? 5_000 : 20_000)) void refresh();
+    if (model.corrections && model.line && performance.now() - readAt > (waits ? 3_000 : 20_000)) void refresh();
   });
 }
 
