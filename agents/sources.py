@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from agents.base import config
 from agents.base.config import NodeFile
+from agents.base.errors import ConfigError
 from agents.capture.files_settings import FilesFolder
 from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
 from agents.capture.outbox import OutboxTable
+from agents.capture.outgoing import OutgoingRecords
 from agents.capture.postgres_settings import PostgresTable
 from agents.capture.source import SourceSettings
 from contracts.model import Contract
 from contracts.subjects import CONTRACTS
+from contracts.subjects.access import ACCESS
+from contracts.subjects.correction import ANSWER, CORRECTION
 
 KINDS: tuple[type[SourceSettings], ...] = (
     PostgresTable,
@@ -29,4 +35,16 @@ def load(
     kinds: tuple[type[SourceSettings], ...] = KINDS,
 ) -> NodeFile:
     """Read and check a node file; see :func:`agents.base.config.load`. Raises ConfigError."""
-    return config.load(path, contracts, kinds)
+    return implied(config.load(path, contracts, kinds))
+
+
+def implied(found: NodeFile) -> NodeFile:
+    """``found`` with the sources that follow from its window and its corrections. Raises ConfigError."""
+    names = [CORRECTION.name, ACCESS.name] if found.window else []
+    names += [ANSWER.name] if found.corrections else []
+    if taken := sorted(found.owned.intersection(names)):
+        raise ConfigError(
+            f"Expected no [[source]] of `{taken[0]}`, which this agent fills itself, got one"
+        )
+    more = tuple(OutgoingRecords(contract=name) for name in names)
+    return msgspec.structs.replace(found, source=(*found.source, *more))

@@ -282,7 +282,7 @@ class Wiring:
     def _out_unknown(self, names: list[str], to: str) -> Job:
         def make() -> Part:
             contracts = ", ".join(names)
-            return Refused(
+            return RefusedPart(
                 self._seen.hop("out", contracts, contracts, to), NotPublished(contract=contracts)
             )
 

@@ -102,6 +102,11 @@ class SourceTable(Table, frozen=True, tag_field="kind"):
         raise NotImplementedError
 
     @property
+    def implied(self) -> bool:
+        """Does it follow from another table, and reads what this very agent keeps?"""
+        return False
+
+    @property
     def needs(self) -> str:
         """The table of the node file without which it cannot work, if there is one."""
         return ""
@@ -214,6 +219,14 @@ class NodeFile(Table, frozen=True):
         return frozenset(name for source in self.source for name in source.also)
 
     @property
+    def written(self) -> frozenset[str]:
+        """Every contract that the file itself names."""
+        passing = (*self.parent.pull, *self.parent.push) if self.parent else ()
+        sources = [source for source in self.source if not source.implied]
+        filled = {name for source in sources for name in (source.contract, *source.also)}
+        return frozenset(filled.union(passing, (grant.contract for grant in self.grant)))
+
+    @property
     def named(self) -> frozenset[str]:
         """Every contract the file speaks of."""
         return self.expected | {grant.contract for grant in self.grant}
@@ -228,7 +241,7 @@ class NodeFile(Table, frozen=True):
         """Is ``contract`` in this agent's share? They take turns in the list of all the file names;
         what is not named is the first one's."""
         mine, of = map(int, self.agent.share.split("/"))
-        named = self.named
+        named = self.written
         return (sorted(named).index(contract) if contract in named else 0) % of == mine - 1
 
 
@@ -326,6 +339,8 @@ def _validate(config: NodeFile) -> None:
         window.check(config.window, config.agent.listen, node.scope)
         if config.masking is None and (path := next(window.hashed(config.window), None)):
             raise Wrong(_SECRET, "none", path)
+    if config.corrections:
+        window.check_corrections(config.corrections)
     if config.parent:
         _parent(config.parent, node)
     if config.intake:

@@ -39,7 +39,8 @@ class OutgoingFull(LevelsyncError):
 
 
 class Waiting(NamedTuple):
-    """One record that waits; ``value`` None is a deletion, ``time`` microseconds since 1970 UTC."""
+    """One record that waits; ``value`` None is a deletion. ``time``, microseconds since 1970 UTC, is
+    another for each and grows with ``seq``, also where the clock went back."""
 
     seq: int
     key: str
@@ -57,6 +58,8 @@ class Outgoing:
         self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:12],))
         #: Random, made with the file: tells what was put before the file was lost from what came after.
         self.id: str = self._base.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0]
+        found = self._base.execute("SELECT value FROM meta WHERE name = 'time'").fetchone()
+        self._time = int(found[0]) if found else 0
         self._most = most
         self._news: dict[str, asyncio.Event] = {}
 
@@ -70,8 +73,9 @@ class Outgoing:
 
         ``also`` is done in the same transaction. Raises OutgoingFull with nothing put.
         """
-        now, base = time.time_ns() // 1000, self._base
-        rows = [(contract, key, value, now) for key, value in records]
+        now, base = max(time.time_ns() // 1000, self._time + 1), self._base
+        rows = [(contract, key, value, now + n) for n, (key, value) in enumerate(records)]
+        last = now + len(rows)
         try:
             base.execute("BEGIN IMMEDIATE")
             if self.waiting(contract) + len(rows) > self._most:
@@ -84,6 +88,7 @@ class Outgoing:
                 for row in rows
             ]
             self._count(contract, len(rows))
+            base.execute("INSERT OR REPLACE INTO meta VALUES ('time', ?)", (str(last),))
             if also:
                 also(base)
             base.execute("COMMIT")
@@ -92,8 +97,19 @@ class Outgoing:
         finally:
             if base.in_transaction:
                 base.execute("ROLLBACK")
+        self._time = last
         self._event(contract).set()
         return numbers
+
+    def now(self) -> int:
+        """Microseconds since 1970 UTC by which everything put so far was put."""
+        return max(time.time_ns() // 1000, self._time)
+
+    def beside(self, schema: str) -> sqlite3.Connection:
+        """Tables of somebody's own in the same file, made by ``schema``: to be written in ``also`` of
+        :meth:`put`, and read, on the connection that is answered."""
+        self._base.executescript(schema)
+        return self._base
 
     def after(self, contract: str, seq: int, limit: int) -> Sequence[Waiting]:
         """Up to ``limit`` that wait, with numbers after ``seq``, in their order."""

@@ -163,6 +163,23 @@ class Corrections(Table, frozen=True, kw_only=True):
         return f"Corrections(days={self.days}, table={self.table!r}, webhook={self.webhook!r})"
 
 
+def check_corrections(corrections: Corrections) -> None:
+    """Raise :class:`Wrong` for the first setting that cannot be."""
+    if not 1 <= corrections.days <= 365:
+        raise Wrong("1 to 365 working days", f"{corrections.days}", "corrections.days")
+    if both := sorted({*corrections.off} & {*corrections.worked}):
+        raise Wrong("a day that is off or worked", f"{both[0]} as both", "corrections.worked")
+    for one, other in (("table", "dsn"), ("dsn", "table"), ("webhook", "secret")):
+        if getattr(corrections, one) and not getattr(corrections, other):
+            raise Wrong(f"`{other}` beside `{one}`", "none", f"corrections.{other}")
+    if corrections.table and not re.fullmatch(r"\w+\.\w+", corrections.table):
+        raise Wrong("`schema.table`", f"`{corrections.table}`", "corrections.table")
+    if corrections.webhook:
+        _web(corrections.webhook, "corrections.webhook")
+        if len(corrections.secret) < 16:
+            raise Wrong("a secret of 16 characters or more", "less", "corrections.secret")
+
+
 def sealed(window: Window, folder: Path) -> Window:
     """``window`` with its files found, and a hash in the place of each token."""
 

@@ -1,94 +1,97 @@
-"""What waits in the node's own outbox (:mod:`agents.base.outgoing`) as a source: told in the order in
-which it was put, and dropped once Kafka has it."""
+"""What a node itself has to tell, as a source: corrections, their answers and accesses.
 
-import time
-from collections.abc import Sequence
+It waits in the agent's :class:`agents.base.outgoing.Outgoing` until Kafka has it. An event's id is
+that of the file and the record's number in it, so that what is told again after a crash is recognised.
+"""
+
 from typing import Any
 
-import msgspec
+from agents.base.errors import SourceMismatch
+from agents.base.outgoing import Waiting
+from agents.capture.source import Change, Changes, Place, SourceSettings, Unreadable
+from contracts.check import Checker
+from contracts.rejected import Rejected
 
-from agents.base.outgoing import Outgoing, Waiting
-from agents.capture.source import Change, Changes
+#: Records after which a read ends, and seconds an idle one waits.
+ENOUGH, IDLE = 1_000, 0.8
 
-#: Changes after which a read ends.
-ENOUGH = 1_000
-#: Seconds an idle read waits.
-IDLE = 0.8
+
+class OutgoingRecords(SourceSettings, frozen=True, kw_only=True, tag="outgoing"):
+    """It is written in no node file: it follows from ``[window]`` and ``[corrections]``."""
+
+    @property
+    def collects(self) -> str:
+        """See :class:`agents.base.config.SourceTable`."""
+        return "this node itself"
+
+    @property
+    def implied(self) -> bool:
+        """See :class:`agents.base.config.SourceTable`."""
+        return True
+
+    def source(self, place: Place) -> "OutgoingSource":
+        """See :class:`agents.capture.source.SourceSettings`."""
+        return OutgoingSource(place)
 
 
 class OutgoingSource:
-    """A :class:`agents.capture.source.Source` of what waits for ``contract``.
+    """A :class:`agents.capture.source.Source` of what waits. Its position is
+    ``{"store": …, "seq": …}``: which file, and the last record of it that was told."""
 
-    A position names the outbox and the number of the last that was told. One of another outbox, which
-    was lost, says only how far the sequences had come.
-    """
-
-    def __init__(self, outgoing: Outgoing, contract: str) -> None:
-        self._outgoing = outgoing
-        self._contract = contract
-        self._told = 0
-        #: The greatest number the copy holds already.
-        self._held = 0
-        #: The sequence of the last that was told.
-        self._sequence = 0
+    def __init__(self, place: Place) -> None:
+        if place.outgoing is None:
+            raise SourceMismatch("This agent keeps nothing that is to be told")
+        self._outgoing = place.outgoing
+        self._contract = place.contract.name
+        self._checker = Checker(place.contract)
+        self._hop = place.hop
+        self._at = 0
+        #: The last number that the topic holds without a watermark below it.
+        self._bound = 0
 
     async def __aenter__(self) -> "OutgoingSource":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        """What was not confirmed waits where it is."""
 
     async def open(self, position: Any | None, held: frozenset[str]) -> None:
         """See :class:`agents.capture.source.Source`."""
-        known = position or {}
-        self._sequence = int(known.get("sequence", 0))
-        if known.get("store") == self._outgoing.id:
-            self._told = int(known["seq"])
-        numbers = (name.partition("-") for name in held)
-        self._held = max(
-            (int(n) for store, _, n in numbers if store == self._outgoing.id and n.isdigit()),
-            default=0,
-        )
+        mine = f"{self._outgoing.id}."
+        if position is not None and position["store"] == self._outgoing.id:
+            self._at = int(position["seq"])
+            self._outgoing.drop(self._contract, self._at)
+        # What a file that is lost by now has told is never told again.
+        numbers = (int(name.removeprefix(mine)) for name in held if name.startswith(mine))
+        self._bound = max(numbers, default=0)
 
     async def read(self) -> Changes:
         """See :class:`agents.capture.source.Source`."""
-        waiting = self._outgoing.after(self._contract, self._told, ENOUGH)
-        if not waiting:
-            await self._outgoing.news(self._contract, IDLE)
-            waiting = self._outgoing.after(self._contract, self._told, ENOUGH)
-        now = time.time_ns() // 1000
-        changes = self._changes(waiting)
+        outgoing, contract = self._outgoing, self._contract
+        if not (waiting := outgoing.after(contract, self._at, ENOUGH)):
+            await outgoing.news(contract, IDLE)
+            waiting = outgoing.after(contract, self._at, ENOUGH)
+        changes = [self._change(each) for each in waiting]
         if waiting:
-            self._told = waiting[-1].seq
-        left = self._outgoing.after(self._contract, self._told, 1)
+            self._at = waiting[-1].seq
+        self._hop.gauges["outgoing_waiting_records"] = float(outgoing.waiting(contract))
+        full = len(waiting) == ENOUGH
         return Changes(
             changes=changes,
-            position={
-                "store": self._outgoing.id, "seq": self._told, "sequence": self._sequence
-            },
-            complete=left[0].time if left else now,
-            passed=self._told >= self._held,
-        )  # fmt: skip
+            position={"store": outgoing.id, "seq": self._at},
+            complete=waiting[-1].time if full else outgoing.now(),
+            passed=self._at >= self._bound,
+        )
 
-    def _changes(self, waiting: Sequence[Waiting]) -> list[Change]:
-        """Told again after a crash they are the same: what they are numbered by is in the position and
-        in the outbox."""
-        changes = []
-        for each in waiting:
-            # Greater than any before, also where the clock has gone back.
-            self._sequence = max(each.time, self._sequence + 1)
-            changes.append(
-                Change(
-                    id=f"{self._outgoing.id}-{each.seq}",
-                    sequence=f"{self._sequence:020d}",
-                    time=each.time,
-                    key=each.key,
-                    fields=None if each.value is None else msgspec.json.decode(each.value),
-                )
-            )
-        return changes
+    def _change(self, each: Waiting) -> Change | Unreadable:
+        name, order = f"{self._outgoing.id}.{each.seq}", f"{each.time:020}"
+        if each.value is None:
+            return Change(name, order, each.time, each.key, None)
+        try:
+            return Change(name, order, each.time, each.key, self._checker.accept(each.value))
+        except Rejected as refused:
+            return Unreadable(name, order, each.time, each.key, refused, raw=each.value)
 
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""
-        if position["store"] == self._outgoing.id:
-            self._outgoing.drop(self._contract, position["seq"])
+        self._outgoing.drop(self._contract, int(position["seq"]))

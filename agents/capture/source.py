@@ -8,6 +8,7 @@ import msgspec
 
 from agents.base.config import SourceTable
 from agents.base.findings import Finding
+from agents.base.outgoing import Outgoing
 from agents.base.requests import Requests
 from agents.base.status import Hop
 from contracts.check import Checked
@@ -139,7 +140,8 @@ class Place(NamedTuple):
     ``state`` is a folder of this source's own, which may be lost; ``published`` is what the contract's
     topic holds; ``requests`` are what operators ask of it; ``hop`` is where it may say how it is.
     ``desk`` is where senders come in over HTTP, None where the node file has no ``[intake]``; ``topic``
-    where the source's changes are published, the contract's own unless said otherwise.
+    where the source's changes are published, the contract's own unless said otherwise; ``outgoing`` is
+    what the node itself has to tell, None where nobody opened it.
     """
 
     contract: Contract
@@ -150,6 +152,7 @@ class Place(NamedTuple):
     hop: Hop
     desk: "Desk | None" = None
     topic: str = ""
+    outgoing: Outgoing | None = None
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 
-from agents.base.config import is_below
+from agents.base.config import department_of, is_below, scope_of
 from agents.base.errors import LevelsyncError
 from agents.kafka.cluster import Cluster
 from agents.kafka.grants import Grants
@@ -30,6 +30,8 @@ class Holdings:
         #: Has the cluster been read once?
         self.known = False
         self._grants = grants
+        #: Those of them that every node tells of itself.
+        self.everywhere: frozenset[str] = frozenset()
         self._node = node
         self._parent = parent
         self._every = every
@@ -60,15 +62,21 @@ class Holdings:
         for topic in self._missed:
             if topic in self.owns:
                 held.setdefault(topic, {})[topic] = None
-            elif (found := parse_received(topic)) and self._receives(found[1]):
-                held.setdefault(found[0], {})[topic] = found[1]
+            elif (found := parse_received(topic)) and self._receives(*found):
+                held.setdefault(found[0], {})[topic] = None if found[1] == self._node else found[1]
         for told in self._grants.given(self._node):
             if told.topic in self._missed and not told.ended:
                 held.setdefault(told.contract, {})[told.topic] = told.giver
         self._held = held
         self.known = True
 
-    def _receives(self, giver: str) -> bool:
+    def _receives(self, contract: str, giver: str) -> bool:
+        if (
+            contract in self.everywhere
+            and giver != self._parent
+            and scope_of(giver) == scope_of(self._node)
+        ):
+            return giver == self._node or not department_of(self._node)
         return giver == self._parent or is_below(giver, self._node)
 
     def exists(self, topic: str) -> bool:

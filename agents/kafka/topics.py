@@ -69,6 +69,13 @@ def received(contract: str, neighbour: str) -> str:
     return f"{contract}.from.{neighbour}"
 
 
+def own(contract: Contract, node: str) -> str:
+    """The topic of what ``node`` itself tells of ``contract``: ``resident.v2``; of what every node tells,
+    a department, which shares its Kafka, has its own: ``access.v1.from.3701-housing``."""
+    shared = contract.level == "every" and "-" in node
+    return received(contract.name, node) if shared else contract.name
+
+
 def dead(topic: str) -> str:
     """``resident.v2.dead``, ``resident.v2.from.37.dead``: what was refused on its way into ``topic``."""
     return f"{topic}.dead"

@@ -57,9 +57,14 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_a_right_file_is_read_with_its_secrets(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD))
-    (source,) = config.source
+    source, *implied = config.source
     assert isinstance(source, PostgresTable)
     assert source.dsn.endswith("password=secret")
+    # A window tells what is wrong in what it shows, and who looked.
+    assert [(each.contract, each.implied) for each in implied] == [
+        ("correction.v1", True), ("access.v1", True),
+    ]  # fmt: skip
+    assert config.written == {"business_licence.v1", *(config.parent.pull if config.parent else ())}
     assert config.agent.state == tmp_path / "state"
     assert "secret" not in repr(config)
 
@@ -67,7 +72,7 @@ def test_a_right_file_is_read_with_its_secrets(tmp_path: Path) -> None:
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("host=db\n")
     text = GOOD.replace("${LICENCE_DSN}", f"${{file:{tmp_path}/dsn}}")
-    (source,) = load(written(tmp_path, text)).source
+    source, *_ = load(written(tmp_path, text)).source
     assert isinstance(source, PostgresTable)
     assert source.dsn == "host=db"
 
@@ -166,3 +171,28 @@ def test_two_agents_of_a_node_share_its_contracts(tmp_path: Path) -> None:
     assert first.takes("business_licence.v1")
     assert first.takes("division.v1"), "what is not named is the first one's"
     assert not second.takes("division.v1")
+
+
+def test_answers_follow_from_corrections_and_cannot_be_filled_twice(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD + "\n[corrections]\n"))
+    assert "correction_answer.v1" in config.owned
+    twice = '\n[[source]]\nkind = "postgres"\ncontract = "correction.v1"\ndsn = "host=db"\ntable = "a.b"\n'
+    with pytest.raises(ConfigError, match=r"Expected no \[\[source\]\] of `correction\.v1`"):
+        load(written(tmp_path, GOOD + twice))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("days = 0", "1 to 365 working days"),
+        ("off = [2026-05-04]\nworked = [2026-05-04]", "corrections.worked"),
+        ('table = "a.b"', "`dsn` beside `table`"),
+        ('dsn = "host=db"\ntable = "a"', "`schema.table`"),
+        ('webhook = "http://elsewhere/x"\nsecret = "sixteen letters!"', "`https://host`"),
+        ('webhook = "https://elsewhere/x"\nsecret = "short"', "16 characters"),
+    ],
+)
+def test_wrong_corrections_are_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, f"{GOOD}\n[corrections]\n{text}\n"))
+    assert said in str(caught.value)
