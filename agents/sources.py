@@ -41,6 +41,9 @@ def load(
 def implied(found: NodeFile) -> NodeFile:
     """``found`` with the sources that follow from its window and its corrections. Raises ConfigError."""
     names = [CORRECTION.name, ACCESS.name] if found.window else []
+    if found.kafka is None and found.parent:
+        # A leaf keeps nothing that does not go up.
+        names = [name for name in names if name in found.parent.push]
     names += [ANSWER.name] if found.corrections else []
     if taken := sorted(found.owned.intersection(names)):
         raise ConfigError(

@@ -18,6 +18,7 @@ from agents.base.errors import LevelsyncError
 from agents.base.freshness import Audit, watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.known import Known
+from agents.base.outgoing import Outgoing
 from agents.base.requests import Asked, Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
@@ -38,6 +39,7 @@ from agents.window.gateway import window_app
 from agents.window.mqtt_out import MqttDelivery
 from agents.window.mqtt_out import shown_at as mqtt_shown_at
 from agents.window.office import Office
+from agents.window.own import EVERYWHERE, Own
 from agents.window.sql_out import SqlDelivery
 from agents.window.sql_out import shown_at as sql_shown_at
 from agents.window.store import Store
@@ -88,6 +90,9 @@ class Wiring:
         #: The grants on the parent's cluster, where it is not the nearest.
         self._granted: Grants | None = None
         self._desk = Desk(config.intake, _served(config)) if config.intake else None
+        #: What this node itself has to tell, and at a leaf what it takes in over HTTP.
+        self._outgoing: Outgoing | None = None
+        self._own: Own | None = None
         self._store: Store | None = None
         self._feed: Feed | None = None
         self._follows: dict[str, Follow] = {}
@@ -106,6 +111,9 @@ class Wiring:
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Open what answers over HTTP, until ``stack`` closes. Raises LevelsyncError."""
         config = self.config
+        if config.window or config.corrections or config.kafka is None:
+            self._outgoing = Outgoing(self._folder("outgoing.sqlite"))
+            stack.callback(self._outgoing.close)
         await stack.enter_async_context(
             listening(health_app(self._seen), config.agent.listen, "agent.listen")
         )
@@ -116,7 +124,19 @@ class Wiring:
             await stack.enter_async_context(
                 listening(app, config.intake.listen, "intake.listen", self._tls("intake"))
             )
+        if config.window or config.corrections:
+            assert self._outgoing
+            self._own = Own(
+                config,
+                self._folder(""),
+                self._outgoing,
+                self._known.contracts,
+                lambda name: self._left(name)[1],
+            )
+            self._own.close(stack)
+            self._seen.more.append(self._own.journal.metrics)
         if config.window:
+            assert self._own
             self._store = Store(self._folder("window.sqlite"), config.window.feed)
             stack.callback(self._store.close)
             self._feed = Feed(self._store)
@@ -130,6 +150,8 @@ class Wiring:
                 table=config.window,
                 secret=config.masking.secret if config.masking else "",
                 sessions=self._folder("sessions.sqlite"),
+                journal=self._own.journal,
+                corrections=self._own.desk,
             )
             app, tls = window_app(office), self._tls("window")
             await stack.enter_async_context(
@@ -154,6 +176,8 @@ class Wiring:
         }
         for field, certificate in self._certificates.items():
             tasks[f"certificate-{field}"] = certificate.watch()
+        if self._own:
+            tasks["accesses"] = self._own.journal.run()
         return tasks
 
     def _folder(self, name: str) -> Path:
@@ -163,6 +187,8 @@ class Wiring:
         """The node file has changed."""
         self.config = config
         self._known.use(config.trust)
+        if self._own:
+            self._own.use(config)
         if config.intake and self._desk:
             self._desk.use(config.intake, _served(config))
         if config.window and self._office:
@@ -200,12 +226,34 @@ class Wiring:
         told = self._passing(jobs)
         if told is not None:
             jobs.update(self._windows())
+            jobs.update(self._owns())
             jobs.update(self._outs())
         return told, {
             name: self._fitting(name, job)
             for name, job in jobs.items()
-            if job.stage >= WINDOW or self.config.takes(name.split(" ")[1])
+            if job.stage >= WINDOW
+            or self._here_alone(name)
+            or self.config.takes(name.split(" ")[1])
         }
+
+    def _here_alone(self, name: str) -> bool:
+        """Can no other agent of this node do it, since it reads what this one keeps?"""
+        return any(
+            each.implied and name == f"capture {each.contract}" for each in self.config.source
+        )
+
+    def _owns(self) -> Iterator[tuple[str, Job]]:
+        if self._own is None:
+            return
+        yield from self._own.jobs(
+            WINDOW,
+            cluster=self._here,
+            seen=self._seen,
+            held=self._held,
+            requests=self._requests,
+            audit=self._audit,
+            resync=self.resync,
+        )
 
     def _fitting(self, name: str, job: Job) -> Job:
         """``job``, or why it cannot be: its contract is not known, or the node file does not fit it."""
@@ -232,6 +280,8 @@ class Wiring:
             return
         expected = self.config.expected
         for name, contract in self._known.contracts.items():
+            if name in EVERYWHERE:
+                continue  # what nodes tell of themselves is no one's to look up
             given, sunset = self._projected(contract), self._known.sunsets.get(name)
             follow = self._follows.get(name)
             if follow is None:
@@ -348,6 +398,7 @@ class Wiring:
             hop=hop,
             desk=self._desk,
             topic=topic,
+            outgoing=self._outgoing,
         )
         return Intake(
             hop,
@@ -390,7 +441,7 @@ class Wiring:
 
     def _published_in(self, name: str) -> str:
         """The topic into which a source of a contract publishes."""
-        return name
+        raise NotImplementedError
 
 
 class RefusedPart:

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.base.config import Grant, NodeFile, is_over, scope_of
+from agents.base.config import Grant, NodeFile, department_of, is_over, scope_of
 from agents.base.errors import LevelsyncError
 from agents.base.run import Job, Part
 from agents.base.status import Status
@@ -15,15 +15,17 @@ from agents.kafka.bulletin import Bulletin
 from agents.kafka.cluster import Cluster
 from agents.kafka.grants import Announcement, Grants, TopicTaken
 from agents.kafka.holdings import Holdings
-from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, received, view
+from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, own, received, view
 from agents.relay.relay import Relay
 from agents.relay.step import Step, StepFunction
 from agents.relay.terms import Rule, Terms, fingerprint
 from agents.relay.view import View
+from agents.window.own import EVERYWHERE
 from agents.wiring import LINK, VIEW, RefusedPart, Wiring, name_of
 from contracts.load import load_steps
 from contracts.model import WrongContract
 from contracts.subjects import STEPS
+from contracts.subjects.correction import CORRECTION
 
 
 class NoStep(LevelsyncError):
@@ -41,7 +43,8 @@ class KafkaWiring(Wiring):
         self._holdings = Holdings(
             self._here, self._grants, config.node.id, parent.id if parent else None
         )
-        self._holdings.owns = config.owned
+        self._holdings.everywhere = EVERYWHERE
+        self._owns_in(config)
         self._above: Cluster | None = None
         self._published_above: Bulletin | None = None
         if parent:
@@ -66,7 +69,14 @@ class KafkaWiring(Wiring):
     def use(self, config: NodeFile) -> None:
         """See :meth:`Wiring.use`."""
         super().use(config)
-        self._holdings.owns = config.owned
+        self._owns_in(config)
+
+    def _owns_in(self, config: NodeFile) -> None:
+        """Note which topics of its own the node holds. What every node tells of itself is in a topic of
+        that name at the node of a level alone."""
+        self._holdings.owns = config.owned - EVERYWHERE
+        if not department_of(config.node.id):
+            self._holdings.owns |= EVERYWHERE
 
     def learn(self) -> None:
         """As :meth:`Wiring.learn`, and pass on what was taken: down by publishing it here, up what this
@@ -102,6 +112,9 @@ class KafkaWiring(Wiring):
 
     def _held(self, name: str) -> frozenset[str]:
         return self._holdings.held(name)
+
+    def _published_in(self, name: str) -> str:
+        return own(self._known.contracts[name], self.config.node.id)
 
     # ---- other majors --------------------------------------------------------------------------
 
@@ -237,12 +250,21 @@ class KafkaWiring(Wiring):
         assert self._above
         for name in parent.push:
             sources = self._holdings.held(name, without=parent.id)
-            topic = next(iter(sources), "")
-            if len(sources) > 1:
+            topic, terms = next(iter(sources), ""), self._upward(name)
+            if len(sources) > 1 or not terms.everything:
                 topic = view(name, parent.id)
-                yield f"view {name} {parent.id}", self._view(name, parent.id, Terms())
+                yield f"view {name} {parent.id}", self._view(name, parent.id, terms)
             target = received(name, self.config.node.id)
             yield f"link {name} up", self._link(name, self._here, topic, self._above, target)
+
+    def _upward(self, name: str) -> Terms:
+        """What goes up of a contract: everything, but of corrections those that have not found their
+        owner here."""
+        config, mine = self.config, sorted(self.config.owned - EVERYWHERE)
+        if name != CORRECTION.name or not config.corrections or not mine:
+            return Terms()
+        listed = ", ".join(f"'{each}'" for each in mine)
+        return Terms(where=f"!(contract in [{listed}])")
 
     def _announcement(self, given: tuple[Grant, Terms], topic: str) -> Announcement:
         grant, terms = given

@@ -15,12 +15,9 @@ from typing import Any
 import structlog
 
 from agents.base.config import NodeFile
-from agents.base.leaf import TOLD_BY_WINDOWS
-from agents.base.outgoing import Outgoing
 from agents.base.run import Job, Part
 from agents.base.status import Status
 from agents.capture.http_kept import Kept, tell_waiting
-from agents.capture.intake import Intake
 from agents.capture.outgoing import OutgoingSource
 from agents.capture.source import Place, Source, SourceSettings
 from agents.kafka.grants import TOPIC, Announcement, Grants
@@ -28,7 +25,7 @@ from agents.kafka.remembered import RememberedBulletin
 from agents.kafka.topics import CONTRACTS_TOPIC, received
 from agents.window.emptied import Emptied
 from agents.window.follow import Follow
-from agents.wiring import CAPTURE, Wiring
+from agents.wiring import Wiring
 from contracts.model import Contract
 
 log = structlog.get_logger()
@@ -50,13 +47,10 @@ class LeafWiring(Wiring):
         above = self._folder("above")
         self._published = RememberedBulletin(self._here, CONTRACTS_TOPIC, above / "contracts")
         self._grants = Grants(self._here, RememberedBulletin(self._here, TOPIC, above / "grants"))
-        self._outgoing: Outgoing | None = None
         self._kept: dict[str, Kept] = {}
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """See :meth:`Wiring.open`."""
-        self._outgoing = Outgoing(self._folder("outgoing.sqlite"))
-        stack.callback(self._outgoing.close)
         stack.callback(self._close_kept)
         await super().open(stack)
 
@@ -72,7 +66,6 @@ class LeafWiring(Wiring):
         return _Logged()
 
     def _passing(self, jobs: dict[str, Job]) -> list[Announcement] | None:
-        jobs.update(self._told_here())
         for hop in self._seen.hops:
             if hop.hop == "capture" and self._outgoing and self._waits(hop.contract):
                 tell_waiting(self._outgoing, hop.contract, hop)
@@ -112,15 +105,17 @@ class LeafWiring(Wiring):
 
     def _waits(self, name: str) -> bool:
         """Does what is told of a contract wait in the outbox?"""
-        filled = {each.contract: each for each in self.config.source}
-        return filled[name].needs == "intake" if name in filled else name in TOLD_BY_WINDOWS
+        return any(
+            each.implied or each.needs == "intake"
+            for each in self.config.source
+            if each.contract == name
+        )
 
     def _source(self, settings: SourceSettings, place: Place) -> Callable[[], Source]:
-        if not self._waits(place.contract.name):
+        if settings.needs != "intake":
             return super()._source(settings, place)
-        assert self._outgoing
         self._kept[place.contract.name].hop = place.hop
-        return partial(OutgoingSource, self._outgoing, place.contract.name)
+        return partial(OutgoingSource, place)
 
     def _captures(self) -> Iterator[tuple[str, Job]]:
         """As of every node; records over HTTP are taken in whether their capture runs or not."""
@@ -141,24 +136,3 @@ class LeafWiring(Wiring):
             self._desk.open(contract.name, kept)
         elif kept.contract != contract:
             kept.use(contract)
-
-    def _told_here(self) -> Iterator[tuple[str, Job]]:
-        """What the window itself tells, from the outbox."""
-        for name in TOLD_BY_WINDOWS.intersection(self._pushed) - self.config.owned:
-            contract = self._known.contracts.get(name)
-            yield f"capture {name}", Job(CAPTURE, contract, partial(self._telling, contract))
-
-    def _telling(self, contract: Contract | None) -> Part:
-        assert contract
-        assert self._outgoing
-        topic = self._published_in(contract.name)
-        return Intake(
-            self._seen.hop("capture", contract.name, "this window", topic),
-            contract=contract,
-            cluster=self._here,
-            node=self.config.node.id,
-            source=partial(OutgoingSource, self._outgoing, contract.name),
-            requests=self._requests,
-            kind="window",
-            topic=topic,
-        )

@@ -7,8 +7,9 @@ from agents.base.table import Wrong
 if TYPE_CHECKING:
     from agents.base.config import NodeFile
 
+ACCESSES = "access.v1"
 #: Contracts that a window itself tells, without any source.
-TOLD_BY_WINDOWS = frozenset({"correction.v1", "access.v1"})
+TOLD_BY_WINDOWS = frozenset({"correction.v1", ACCESSES})
 
 
 def check(config: "NodeFile") -> None:
@@ -32,6 +33,12 @@ def check(config: "NodeFile") -> None:
         )
     if parent.pull and config.window is None:
         raise Wrong("[window], in which a leaf keeps what it pulls", "none", "parent.pull")
+    if config.window and ACCESSES not in parent.push:
+        raise Wrong(
+            f"`{ACCESSES}` among them: who looks at what at this window is written down above",
+            f"{list(parent.push)}",
+            "parent.push",
+        )
     for index, source in enumerate(config.source):
         if source.also:
             raise Wrong(

@@ -16,7 +16,7 @@ import msgspec
 
 from agents.base.errors import LevelsyncError
 
-Asked = Literal["backfill", "replay", "drop", "release", "rebuild"]
+Asked = Literal["backfill", "replay", "drop", "release", "rebuild", "corrections", "answer"]
 State = Literal["running", "done", "failed"]
 
 #: Seconds after which an answer nobody fetched is thrown away.

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 log = structlog.get_logger()
 
 State = Literal["starting", "aligning", "running", "ended", "retrying", "stopped"]
-Kind = Literal["capture", "view", "link", "window", "out"]
+Kind = Literal["capture", "view", "link", "window", "out", "answers"]
 
 #: Seconds without progress, where there should be some, after which a hop is not healthy.
 STUCK = 10.0

@@ -24,6 +24,7 @@ from agents.window.answers import (
     whole,
 )
 from agents.window.charts import add_charts
+from agents.window.corrections import add_corrections
 from agents.window.events import add_events
 from agents.window.feed import described
 from agents.window.files import FILES, add_files
@@ -55,6 +56,7 @@ def window_app(office: Office) -> web.Application:
     app.router.add_get("/v1/{contract}/records/{key}", gateway.record)
     app.router.add_get("/v1/{contract}/records/{key}/history", gateway.history)
     app.router.add_get("/v1/{contract}/records", gateway.records)
+    add_corrections(app, office)
     add_events(app, office)
     add_login(app, office, keeper)
     add_charts(app, office)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agents.base.status import Status
 from agents.base.window import Window
@@ -11,6 +12,9 @@ from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.rights import Visitor
 from agents.window.store import Store
+
+if TYPE_CHECKING:
+    from agents.window.corrections import Desk
 
 
 @dataclass
@@ -35,3 +39,5 @@ class Office:
     #: May this visitor, met before, still see what they saw? Not once their token is taken out, their
     #: session has ended or their rights are others; set by the gate, asked at each heartbeat of a feed.
     still: Callable[[Visitor], bool] = lambda _: True
+    #: Where corrections are filed; None where none are taken in.
+    corrections: "Desk | None" = None
