@@ -125,7 +125,7 @@ class Agent:
                 ("kafka", self._config.kafka, config.kafka),
                 ("parent", _address(self._config), _address(config)),
                 ("window", _counter(self._config), _counter(config)),
-                ("corrections", self._config.corrections, config.corrections),
+                ("corrections", bool(self._config.corrections), bool(config.corrections)),
                 ("intake", _door(self._config), _door(config)),
             )
             if old != new

@@ -45,7 +45,7 @@ OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
     "psycopg": {"agents.capture", "agents.window", "agents.demo"},
     "aiomqtt": {"agents.base", "agents.capture", "agents.window"},
-    "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window"},
+    "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window", "agents.cli"},
     "aiohttp": {
         "agents.base",
         "agents.capture",

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import backfill, files, letters
+    from agents.cli import accesses, backfill, corrections, files, letters
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -95,6 +95,10 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     letters.add(
         command("dead-letters", None, "Changes that were refused: see, replay or drop them.")
     )
+    corrections.add(
+        command("corrections", None, "What windows say is wrong in this node's data: see, answer.")
+    )
+    accesses.add(command("accesses", None, "Who looked at a record; is the journal of that whole?"))
     return parser
 
 

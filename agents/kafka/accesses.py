@@ -123,12 +123,14 @@ class Chains:
             self._last[access.topic, chain] = (number, record["hash"])
         return found
 
-    def ended(self, topic: str, chain: str, number: int) -> list[Break]:
+    def ended(self, topic: str, node: str, chain: str, number: int) -> list[Break]:
         """What is missing at the end, where ``chain`` is known to have come to ``number``."""
         last = self._last.get((topic, chain), (0, ""))[0]
         if last >= number:
             return []
-        return [Break("", chain, number, topic, -1, f"records {last + 1} to {number} are missing")]
+        return [
+            Break(node, chain, number, topic, -1, f"records {last + 1} to {number} are missing")
+        ]
 
 
 def verified(all_: Iterable[Access]) -> list[Break]:

@@ -128,11 +128,12 @@ async def test_it_is_seen_once_when_the_topic_tells_it_too_and_with_its_answer(
     window.own.apply(CORRECTION.name, script.slice(), start())
     assert [each["state"] for each in await window.listed()] == ["sent"]
     answers, state = Script("correction_answer.v1.from.3701"), start()
-    for said in (
+    words: list[dict[str, Any]] = [
         {"state": "received", "due": datetime.date(2020, 1, 3)},
         {"state": "rejected", "note": "与档案不符", "answered_by": "王芳",
          "answered_at": datetime.datetime.now(datetime.UTC)},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for said in words:
         answer = CorrectionAnswerV1(
             id=filed["id"], contract="resident.v2", node="37", division="370102", **said
         )
