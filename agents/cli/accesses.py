@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.base.config import NodeFile
     from agents.kafka.accesses import Break, Look
+    from agents.kafka.cluster import Cluster
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +31,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def accesses(args: argparse.Namespace) -> int:
     """Both read this node's own topics of accesses and those that came from below."""
+    from agents.kafka.cluster import Cluster
     from agents.sources import load
 
-    if args.what == "verify":
-        if len(args.rest) != 1:
-            print("Expected `levelsync accesses verify NODE.toml`", file=sys.stderr)
-            return 2
-        return _verify(args, load(Path(args.rest[0])))
-    if len(args.rest) != 2:
-        print("Expected `levelsync accesses NODE.toml CONTRACT KEY`", file=sys.stderr)
+    verify = args.what == "verify"
+    if len(args.rest) != (1 if verify else 2):
+        said = "verify NODE.toml" if verify else "NODE.toml CONTRACT KEY"
+        print(f"Expected `levelsync accesses {said}`", file=sys.stderr)
         return 2
+    config = load(Path(args.rest[0] if verify else args.what))
+    if config.kafka is None:
+        print("Expected a node with [kafka]: a leaf's accesses are kept above", file=sys.stderr)
+        return 2
+    here = Cluster(config.kafka.bootstrap)
+    if verify:
+        return _verify(args, config, here)
     try:
         since, until = _moment(args.from_, end=False), _moment(args.to_, end=True)
     except ValueError:
@@ -49,7 +55,7 @@ def accesses(args: argparse.Namespace) -> int:
         )
         return 2
     contract, key = args.rest
-    looks = asyncio.run(_looks(load(Path(args.what)), contract, key, since, until))
+    looks = asyncio.run(_looks(here, contract, key, since, until))
     if args.json:
         print(json.dumps([each._asdict() for each in looks], ensure_ascii=False))
         return 0
@@ -75,7 +81,7 @@ def _moment(text: str, *, end: bool) -> datetime.datetime:
 
 
 async def _looks(
-    config: "NodeFile",
+    here: "Cluster",
     contract: str,
     key: str,
     since: datetime.datetime,
@@ -83,17 +89,16 @@ async def _looks(
 ) -> list["Look"]:
     from agents.kafka.accesses import accesses as all_accesses
     from agents.kafka.accesses import looks_at
-    from agents.kafka.cluster import Cluster
 
     found: dict[tuple[str, str], Look] = {}
-    async for access in all_accesses(Cluster(config.kafka.bootstrap)):
+    async for access in all_accesses(here):
         for look in looks_at(access, contract, key, since, until):
             found[look.id, look.at] = look
     return sorted(found.values())
 
 
-def _verify(args: argparse.Namespace, config: "NodeFile") -> int:
-    records, found = asyncio.run(_broken(config))
+def _verify(args: argparse.Namespace, config: "NodeFile", here: "Cluster") -> int:
+    records, found = asyncio.run(_broken(config, here))
     broken = [each for each in found if not each.note]
     if args.json:
         told: dict[str, Any] = {"ok": not broken, "records": records}
@@ -108,15 +113,14 @@ def _verify(args: argparse.Namespace, config: "NodeFile") -> int:
     return 1 if broken else 0
 
 
-async def _broken(config: "NodeFile") -> tuple[int, list["Break"]]:
+async def _broken(config: "NodeFile", here: "Cluster") -> tuple[int, list["Break"]]:
     from agents.kafka.accesses import Chains
     from agents.kafka.accesses import accesses as all_accesses
-    from agents.kafka.cluster import Cluster
     from agents.kafka.topics import own
     from contracts.subjects.access import ACCESS
 
     chains, found = Chains(), []
-    async for access in all_accesses(Cluster(config.kafka.bootstrap)):
+    async for access in all_accesses(here):
         found += chains.next(access)
     if end := _own_end(config):
         found += chains.ended(own(ACCESS, config.node.id), config.node.id, *end)
