@@ -198,7 +198,7 @@ class Follow:
         async with Waiting(reader, stop) as waiting:
             while (pieces := await waiting.next()) is not None:
                 await self._take(pieces, waiting)
-                await self._store.tidy()
+                await self._store.tidy(often=3.0 if self._much else 0.5)
                 if self._aligning and not self._again and await self._aligned(counts):
                     return
                 self.hop.running()

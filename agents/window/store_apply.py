@@ -41,9 +41,35 @@ class Entering:
         ``again`` they are told from the top, ``refusing`` there may be refused changes to forget; with
         ``skip`` changes are counted and get no row in the feed.
         """
+        content = self._content
+        if content.fresh and skip and not again and all(each.value for each in events):
+            # While it is first filled nearly every key is new: nothing is looked up before one is not.
+            self._base.execute("SAVEPOINT slice")
+            try:
+                return self._enter(topic, events, judge, seq, again, refusing, skip, {}, {})
+            except sqlite3.IntegrityError:
+                content.fresh = False
+                self._base.execute("ROLLBACK TO slice")
+            finally:
+                if self._base.in_transaction:
+                    self._base.execute("RELEASE slice")
+        numbers, now = self._standing(events)
+        return self._enter(topic, events, judge, seq, again, refusing, skip, numbers, now)
+
+    def _enter(
+        self,
+        topic: str,
+        events: Sequence[Event],
+        judge: Judge | None,
+        seq: int,
+        again: bool,
+        refusing: bool,
+        skip: bool,
+        numbers: dict[str, int],
+        now: dict[str, Row],
+    ) -> tuple[Applied, int]:
         applied = Applied([])
         contract = self._content.contract
-        numbers, now = self._standing(events)
         before: dict[str, Row] = dict(now) if now else {}
         touched: dict[str, None] = {}
         told: dict[str, bool] = {}
@@ -130,7 +156,7 @@ class Entering:
         now: dict[str, Row],
     ) -> None:
         made, changed, moved, gone = [], [], [], []
-        grown = self._content.grown
+        grown: dict[str, int] = {}
         for key in touched:
             row, old = now.get(key), before.get(key)
             if row is not None and old is not None and row[_SCOPE] == old[_SCOPE]:
@@ -157,6 +183,8 @@ class Entering:
             base.executemany(f"UPDATE {table} SET ({COLUMNS}) = ({_MARKS}) WHERE n = ?", moved)
         if gone:
             base.executemany(f"DELETE FROM {table} WHERE n = ?", gone)
+        for scope, more in grown.items():
+            self._content.grown[scope] = self._content.grown.get(scope, 0) + more
 
     def _write_told(self, told: dict[str, bool]) -> None:
         contract = self._content.contract

@@ -63,6 +63,8 @@ class Content:
         self.divisions: dict[str, int] = {}
         self.grown: dict[str, int] = {}
         self.total = 0
+        #: Made by this process, and no key was entered in two slices yet.
+        self.fresh = False
 
     @property
     def empty(self) -> bool:
@@ -100,6 +102,7 @@ def make(base: sqlite3.Connection, contract: str, state: int, fields: Iterable[s
     base.execute(f"CREATE UNIQUE INDEX {content.table}_key ON {content.table} (key)")
     base.execute(f"CREATE INDEX {content.table}_scope ON {content.table} (scope, key)")
     index(base, content, fields)
+    content.fresh = True
     return content
 
 
