@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import accesses, backfill, corrections, files, letters
+    from agents.cli import accesses, backfill, corrections, files, letters, window
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -92,6 +92,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     files.add(
         command("files", None, "Files that arrive: see them, let a held one go or refuse it.")
     )
+    window.add(command("window", None, "The window's store: read everything anew from Kafka."))
     letters.add(
         command("dead-letters", None, "Changes that were refused: see, replay or drop them.")
     )
