@@ -198,7 +198,6 @@ class Follow:
         async with Waiting(reader, stop) as waiting:
             while (pieces := await waiting.next()) is not None:
                 await self._take(pieces, waiting)
-                await self._store.tidy(often=3.0 if self._much else 0.5)
                 if self._aligning and not self._again and await self._aligned(counts):
                     return
                 self.hop.running()
@@ -243,6 +242,7 @@ class Follow:
                     await in_thread(store.save)
                 elif count:
                     store.save()
+                store.tidy(count)
             except (GapFound, StreamReplaced):
                 # What stands before it was applied, and saved.
                 await self._publish(store.changes_after(since, store.last - since), since)

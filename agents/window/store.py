@@ -68,8 +68,10 @@ __all__ = [
 #: long.
 FEED = 100_000
 _TRIM_EVERY = 1_000
-#: Pages of the log after which it is brought into the file.
+#: Pages of the log with which it is brought into the file whole.
 _LOG_PAGES = 2_000
+#: Records written between two looks at that.
+_TIDY_EVERY = 2_000
 
 T = TypeVar("T")
 
@@ -106,7 +108,8 @@ class Store(Readable):
         #: Contracts that are being told again from the top; table ``told`` has the keys.
         self._again: set[str] = set()
         self._fields: dict[str, tuple[str, ...]] = {}
-        self._tidied = 0.0
+        self._untidy = 0
+        self._tidying: asyncio.Task[None] | None = None
 
     # ---- writing -----------------------------------------------------------------------------
 
@@ -358,13 +361,15 @@ class Store(Readable):
             self._contents[contract] = content
         return content
 
-    async def tidy(self, *, often: float = 0.5) -> None:
-        """Bring what was written lately into the file, in a thread: then the log does not grow. Not more
-        than once in ``often`` seconds; not for whoever holds ``lock``."""
-        now = time.monotonic()
-        if now - self._tidied < often:
-            return
-        self._tidied = now
+    def tidy(self, written: int) -> None:
+        """``written`` records were: now and then bring what stands in the log into the file, in a thread,
+        so that it does not grow. Nobody waits for it."""
+        self._untidy += written
+        if self._untidy >= _TIDY_EVERY and (self._tidying is None or self._tidying.done()):
+            self._untidy = 0
+            self._tidying = asyncio.create_task(self._tidy(), name="tidy-store")
+
+    async def _tidy(self) -> None:
         if await in_thread(self._checkpoint) > _LOG_PAGES:
             # It only begins again from its start when nobody has written meanwhile.
             async with self.lock:
