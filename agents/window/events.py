@@ -67,7 +67,7 @@ class _Asked(NamedTuple):
 class _Events:
     def __init__(self, office: Office) -> None:
         self._office = office
-        self.fanout = Fanout(office.feed, office.still)
+        self.fanout = Fanout(office)
 
     async def close(self, _: web.Application) -> None:
         """End every feed."""

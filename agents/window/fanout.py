@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import msgspec
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents.window.answers import Problem, as_of
-from agents.window.feed import TICK, Feed, FellBehind, Line, Message, Reading
+from agents.window.feed import TICK, FellBehind, Line, Message, Reading
 from agents.window.follow import Follow
 from agents.window.framing import FRAMINGS, Framing
+from agents.window.office import Office
 from agents.window.rights import Visitor, Wanted
 
 log = structlog.get_logger()
@@ -94,10 +95,10 @@ class _Group:
 
 
 class Fanout:
-    """All who follow ``feed`` over HTTP; ``still`` says whether a visitor may stay."""
+    """All who follow the feed of ``office`` over HTTP."""
 
-    def __init__(self, feed: Feed, still: Callable[[Visitor], bool]) -> None:
-        self._feed, self._still = feed, still
+    def __init__(self, office: Office) -> None:
+        self._office, self._feed = office, office.feed
         self._places: Counter[tuple[str, str]] = Counter()
         self._members: dict[Member, None] = {}
         self._groups: dict[Hashable, _Group] = {}
@@ -108,7 +109,7 @@ class Fanout:
         self._tick, self._flushed = TICK, 0.0
         self._due: asyncio.Handle | None = None
         self._beat: asyncio.Handle | None = None
-        feed.listen(self._moved)
+        self._feed.listen(self._moved)
 
     # ---- coming and going --------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class Fanout:
         for member in list(self._members):
             if member.transport.is_closing():
                 self.end(member, CLOSED)
-            elif not self._still(member.visitor):
+            elif not self._office.still(member.visitor):
                 self.end(member, RIGHTS)
         self._moved()
 

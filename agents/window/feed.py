@@ -237,10 +237,13 @@ class _State:
             keys, upto = self._pages[contract] = ([], [])
             after = ""
             while True:
-                self.upto = store.last
                 scopes = (wanted.scope,) if wanted.scope else sight.scopes
-                page = store.page(contract, scopes, after, PIECE)
-                upto.append(self.upto)
+                saved = -1
+                while saved != store.saved():  # a transaction may be saved between two looks
+                    saved = store.saved()
+                    page = store.page(contract, scopes, after, PIECE)
+                self.upto = max(self.upto, saved)
+                upto.append(saved)
                 if not page:
                     break
                 keys.append(after := page[-1].key)

@@ -116,6 +116,12 @@ class Readable:
         )
         return [Change(*row) for row in rows]
 
+    def saved(self) -> int:
+        """``seq`` of the newest change that a page read now has in it. While a transaction is saved it
+        may be ahead of ``last``."""
+        row = self._read("SELECT value FROM meta WHERE name = 'last'").fetchone()
+        return int(row[0])
+
     def total(self, contract: str) -> int:
         """How many records there are."""
         content = self._contents.get(contract)

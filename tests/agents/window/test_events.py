@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from agents.base.status import Status
-from agents.base.window import Login, Window
+from agents.base.table import sealed_token
+from agents.base.window import Login, System, Window
 from agents.kafka.cluster import Cluster
 from agents.window import events as events_module
 from agents.window import fanout as fanout_module
@@ -52,6 +53,8 @@ class Desk:
         self.script, self.state = Script(), start()
         self.visitor = MACHINE
         self.allowed = True
+        #: Is who reads, and who may stay, what the gate says?
+        self.by_gate = False
         self.journal = Told()
         self.table = Window()
         self.server: TestServer | None = None
@@ -72,13 +75,17 @@ class Desk:
         self.follow = follow
         office = Office(
             "历下区", "370102", self.store, self.feed, {NAME: follow}, self.status,
-            table=self.table, journal=self.journal, still=lambda _: self.allowed,
+            table=self.table, journal=self.journal,
         )  # fmt: skip
+        self.office = office
         app = window_app(office)
+        if not self.by_gate:
+            office.still = lambda _: self.allowed
 
         @web.middleware
         async def visited(request: web.Request, handler: Any) -> web.StreamResponse:
-            request[VISITOR] = self.visitor
+            if not self.by_gate:
+                request[VISITOR] = self.visitor
             answer: web.StreamResponse = await handler(request)
             return answer
 
@@ -114,6 +121,11 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield made
 
 
+TOKEN = "kiosk-token-of-the-tests"
+KIOSK = System(
+    name="kiosk", token=sealed_token(TOKEN), purpose="test", contracts=(NAME,), subscribers=2
+)
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 Message = tuple[str, str | None, Any]
 
 
@@ -372,17 +384,21 @@ async def test_a_token_too_old_or_of_another_store_is_told_plainly(
 
 
 async def test_a_token_of_what_a_power_cut_took_is_refused(
-    desk: Desk, session: aiohttp.ClientSession
+    desk: Desk, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     desk.script.put("a")
     desk.apply()
     kept = desk.feed.token
+    files = [file for file in tmp_path.iterdir() if file.name.startswith("w.sqlite")]
+    before = {file: file.read_bytes() for file in files if not file.name.endswith("-shm")}
     desk.script.put("b")
     desk.apply()
     lost = desk.feed.token
-    desk.store._base.execute("DELETE FROM change WHERE key = 'b'")
-    desk.store._base.execute("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'change'")
     await desk.close()
+    for file in tmp_path.glob("w.sqlite*"):
+        file.unlink()
+    for file, content in before.items():
+        file.write_bytes(content)
     await desk.open()
     desk.script.put("c")
     desk.script.put("d")
@@ -491,10 +507,12 @@ async def test_a_page_of_another_origin_is_refused(
     desk: Desk, session: aiohttp.ClientSession, origin: str, status: int
 ) -> None:
     desk.table = Window(
-        login=Login(issuer="https://id.gov.cn", client="w", url="https://window.lixia.gov.cn")
+        login=Login(issuer="https://id.gov.cn", client="w", url="https://window.lixia.gov.cn"),
+        system=(KIOSK,),
     )
     await desk.close()
     await desk.open()
+    session.headers.update(BEARER)
     origin = origin or desk.url("/").rstrip("/")
     answer = await session.get(desk.url(), headers={"Origin": origin})
     assert answer.status == status
@@ -525,6 +543,24 @@ async def test_rights_that_end_end_the_feed_with_a_word(
     assert last["event"] == "cut"
     assert other.close_code == 4403
     assert str(message.extra) == "rights ended"
+
+
+@BOTH
+async def test_a_token_taken_out_of_the_node_file_ends_its_feeds(
+    desk: Desk,
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    transport: Transport,
+) -> None:
+    monkeypatch.setattr(fanout_module, "BEAT", 0.05)
+    desk.by_gate, desk.table = True, Window(system=(KIOSK,))
+    await desk.close()
+    await desk.open()
+    session.headers.update(BEARER)
+    messages = transport(session, desk.url(), None)
+    await anext(messages)
+    desk.office.table = Window()
+    assert (await until(messages, "cut"))[-1] == ("cut", None, {"reason": "rights ended"})
 
 
 @BOTH
