@@ -58,6 +58,8 @@ class _Fails(Exception):
     """CEL would fail here, if it comes this far: its variable is left out, and it does."""
 
 
+#: What CEL fails with on a record: text where a number should be, a division by zero, a list too short.
+_FAILURES = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError)
 #: Finds something out about a record's values. Raises _AskCel or _Fails.
 _Finding = Callable[[Mapping[str, Any]], Any]
 
@@ -118,7 +120,7 @@ class Expression:
             return self._program.execute(given) is True
         except _AskCel:
             return self._asked(values)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except _FAILURES as error:
             raise ValueError(str(error)) from None
 
     def _asked(self, values: Mapping[str, Any]) -> bool:
@@ -126,7 +128,7 @@ class Expression:
         given = {name: values[name] for name in self.fields}
         try:
             return self._plain.execute(given | self._functions) is True
-        except (RuntimeError, TypeError, ValueError) as error:
+        except _FAILURES as error:
             raise ValueError(str(error)) from None
 
     def _found_out(self, source: str, free: Collection[str]) -> str:

@@ -81,6 +81,19 @@ def test_what_is_found_out_before_is_what_the_library_would_say(
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "1 / int(share) == 1", "1 % int(share) == 1", "9223372036854775807 + int(number) == 1",
+        "[1][5] == 1", "{'a': 1}[number] == 1", "int(1e300) == 1", "[1].exists(a, a / int(share) == 1)",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_reckoned_is_neither_true_nor_false(source: str) -> None:
+    rule = Expression(source, NAMES[:3])
+    with pytest.raises(ValueError, match=r"."):
+        rule.holds({"born": "", "number": "7", "share": "0"})
+
+
+@pytest.mark.parametrize(
     ("values", "broken"),
     [
         ({"born": "1949-12-31", "number": "11010519491231002X", "share": 1}, None),
