@@ -1,10 +1,12 @@
 """What an agent says of itself over HTTP: /healthz, /readyz, /status and /metrics."""
 
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -52,6 +54,19 @@ def add_health(app: web.Application, status: Status) -> None:
     app.router.add_get("/metrics", metrics)
 
 
+class _Unquoted(logging.Filter):
+    """Leaves out what a request that is no HTTP was: a token may be in it, or a number of somebody's."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_UNQUOTED = _Unquoted()
+#: Bytes of a request's first line: an expression of 1,000 characters, each of them 12 when quoted.
+_LINE = 16 * 1024
+
+
 @contextlib.asynccontextmanager
 async def listening(
     app: web.Application, address: str, field: str, tls: ssl.SSLContext | None = None
@@ -59,7 +74,8 @@ async def listening(
     """Serve ``app`` at ``host:port`` meanwhile, with ``tls`` alone where given; raises ConfigError naming
     the node file's field."""
     host, _, port = address.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    logging.getLogger("aiohttp.server").addFilter(_UNQUOTED)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=_LINE)
     await runner.setup()
     try:
         await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
