@@ -50,6 +50,15 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
     assert "://" not in text
 
 
+@pytest.mark.parametrize("name", ["schemathesis", "oidc"])
+def test_what_runs_in_an_environment_of_its_own_is_locked_too(name: str) -> None:
+    text = (ROOT / "deploy" / f"{name}.lock").read_text(encoding="utf-8")
+    packages = re.findall(r"^([a-z0-9-]+)==.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.M)
+    assert packages == re.findall(r"^([a-z0-9-]+)==", text, re.M)
+    assert any(name in each for each in packages)
+    assert "://" not in text
+
+
 def test_nothing_of_one_machine_is_in_the_repository() -> None:
     # Put together here so that this file does not contain what it looks for.
     forbidden = [

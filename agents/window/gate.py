@@ -199,6 +199,14 @@ def gate(keeper: Gate) -> Middleware:
     return guarded
 
 
+async def expected(request: web.Request) -> None:
+    """What ``Expect`` asks for (RFC 9110, section 10.1.1); what is not known of it is passed over."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What is answered has not begun yet.
+        request.writer.output_size = 0
+
+
 def unknown(found: str, error: str = "") -> Problem:
     """The answer to one who is not known."""
     challenge = 'Bearer realm="levelsync"' + (f', error="{error}"' if error else "")

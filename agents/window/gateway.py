@@ -29,7 +29,7 @@ from agents.window.events import add_events
 from agents.window.feed import described
 from agents.window.files import FILES, add_files
 from agents.window.follow import Follow
-from agents.window.gate import Gate, gate
+from agents.window.gate import Gate, expected, gate
 from agents.window.login import add_login
 from agents.window.office import Office
 from agents.window.openapi import add_openapi
@@ -63,6 +63,9 @@ def window_app(office: Office) -> web.Application:
     add_files(app)
     add_health(app, office.status)
     add_openapi(app, office, keeper, {path: file.kind for path, file in FILES.items()})
+    for route in app.router.routes():
+        # The one there is by default stumbles over what is no UTF-8, before the gate could answer.
+        route._expect_handler = expected
     return app
 
 

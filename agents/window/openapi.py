@@ -76,7 +76,7 @@ def described(
             "description": "Government data as it is now, and every change of it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "."}],
+        "servers": [{"url": "/"}],
         "security": [{}] if office.table.open else [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {
@@ -104,23 +104,20 @@ def addresses(app: web.Application) -> list[tuple[str, str]]:
 def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, str], Operation]:
     """Every operation there can be, by method and path; ``names`` are the contracts."""
     one = [_contract(names)]
-    record = [*one, _in("path", "key", {"type": "string"}, required=True)]
-    division = _query("scope", {"type": "string", "pattern": "^[0-9]{1,12}$"})
+    record = [*one, _in("path", "key", {"type": "string", "maxLength": 200}, required=True)]
+    division = _query("scope", {"type": "string", "pattern": "^[0-9]{0,12}$"})
     where = _query("where", {"type": "string", "maxLength": 1000, "description": "CEL"})
     limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000})
-    after = _query("after", {"type": "string"})
-    page = [
-        _query("field", {"type": "string"}), _query("value", {"type": "string"}), where, after,
-        limit,
-    ]  # fmt: skip
+    short = {"type": "string", "maxLength": 100}
+    after = _query("after", short)
+    page = [_query("field", short), _query("value", short), where, after, limit]  # fmt: skip
     feed = [
         division, where, _query("from", {"enum": ["state", "now"]}),
-        _query("last_event_id", {"type": "string"}),
+        _query("last_event_id", short),
         _in("header", "Last-Event-ID", {"type": "string"}),
     ]  # fmt: skip
     several = _query("contracts", {"type": "string", "description": "`a,b`"}, required=True)
-    told = _query("contract", {"type": "string"})
-    about = _query("key", {"type": "string"})
+    told, about = _query("contract", short), _query("key", short)
     state = _query("state", {"enum": list(STATES)})
     cached = [_in("header", "If-None-Match", {"type": "string"})]
     asked = (400, 401, 403, 404, 421, 429)
@@ -167,7 +164,7 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
         ),
         ("GET", "/login/back"): _login(
             "Where the provider sends the browser back to",
-            [_query(name, {"type": "string"}) for name in ("code", "state", "iss", "error")],
+            [_query(name, short) for name in ("code", "state", "iss", "error")],
             (303, 400, 403, 404, 421, 503),
         ),
         ("GET", "/openapi.json"): _operation(
