@@ -1,12 +1,13 @@
 """What is left to do of a contract whose grant has ended: nothing of it is kept."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
 from agents.window.feed import Feed
 from agents.window.follow import Follow
-from agents.window.store import Store
+from agents.window.store import Store, in_thread
 
 log = structlog.get_logger()
 
@@ -23,11 +24,13 @@ class Emptied:
 
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
-        name, hop = self._follow.contract.name, self.hop
+        name, hop, store = self._follow.contract.name, self.hop, self._store
         self._follow.show()
-        self._store.tell_again(name)
-        gone = self._store.told_again(name, ())
-        self._feed.publish(gone)
+        async with store.lock:
+            store.abandon(name)
+            store.tell_again(name)
+            gone = await in_thread(partial(store.told_again, name, ()))
+            self._feed.publish(gone)
         if gone:
             log.info("the grant has ended; nothing of it is kept", contract=name, records=len(gone))
         hop.state, hop.error, hop.lag = "ended", None, 0

@@ -90,8 +90,8 @@ class Entering:
                     continue
                 if value is None and not ours:
                     continue  # another owner's by now
-                if not ours and row[_ID] == event.id:
-                    # The same event by another way.
+                if not ours and (row[_ID] == event.id or (again and _older(event, row))):
+                    # The same event by another way, or the past of what is here.
                     now[key] = (topic, *row[1:])
                     touched[key] = None
                     continue
@@ -201,6 +201,14 @@ class Entering:
         self._base.executemany(
             "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept
         )
+
+
+def _older(event: Event, row: Row) -> bool:
+    """Was ``event`` before what is in ``row``? The moment of an alignment does not count."""
+    there: str = row[_SEQUENCE]
+    return (
+        row[_SOURCE] == event.source and event.sequence.partition("~")[0] < there.partition("~")[0]
+    )
 
 
 def write_changes(base: sqlite3.Connection, changes: Sequence[Change]) -> None:
