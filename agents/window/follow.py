@@ -153,7 +153,7 @@ class Follow:
             stood = store.positions(former).values()
             self._least = min((state.time for _, state in stood), default=0)
             stale = store.refused_by_others(name, self._judge.name)
-            away = _away_too_long(store.positions(counts), ends)
+            away = _away_too_long(store.positions(counts), ends, time.time())
             aligning = bool(former) or stale or away or self.hop.aligned < self.resync
             if aligning and not self._rebuild:
                 log.info(
@@ -351,10 +351,12 @@ class Follow:
 
 
 def _away_too_long(
-    known: Mapping[Part, tuple[int, Continuity]], ends: Mapping[Part, tuple[int, int]]
+    known: Mapping[Part, tuple[int, Continuity]],
+    ends: Mapping[Part, tuple[int, int]],
+    now: float,
 ) -> bool:
-    """Has upstream gone on since a time so long ago?"""
-    since = time.time() - AWAY
+    """Has upstream gone on since a time so long before ``now``, seconds since 1970 UTC?"""
+    since = now - AWAY
     return any(
         state.time and state.time / 1e6 < since and following != ends[part][1]
         for part, (following, state) in known.items()

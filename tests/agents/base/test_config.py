@@ -77,7 +77,7 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     assert source.dsn == "host=db"
 
 
-@pytest.mark.parametrize("name", ["37", "3701", "370102"])
+@pytest.mark.parametrize("name", ["37", "3701", "370102", "370102001"])
 def test_the_examples_are_right(name: str) -> None:
     assert load(node_examples() / f"{name}.toml").node.id == name
 
@@ -196,3 +196,62 @@ def test_wrong_corrections_are_named(tmp_path: Path, text: str, said: str) -> No
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, f"{GOOD}\n[corrections]\n{text}\n"))
     assert said in str(caught.value)
+
+
+LEAF = """
+[node]
+id = "370102001"
+name = "解放路街道"
+level = "township"
+
+[parent]
+id = "370102"
+bootstrap = "127.0.0.1:9292"
+pull = ["resident.v2"]
+push = ["visit.v1"]
+
+[[source]]
+kind = "files"
+contract = "visit.v1"
+folder = "in"
+
+[window]
+listen = "127.0.0.1:8739"
+"""
+
+
+def test_a_file_without_kafka_is_a_leaf_s(tmp_path: Path) -> None:
+    config = load(written(tmp_path, LEAF))
+    assert config.kafka is None
+    assert config.nearest.bootstrap == "127.0.0.1:9292"
+
+
+def test_a_leaf_may_push_what_its_window_tells(tmp_path: Path) -> None:
+    text = LEAF.replace('push = ["visit.v1"]', 'push = ["visit.v1", "correction.v1"]')
+    assert load(written(tmp_path, text)).kafka is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('[parent]\nid = "370102"\nbootstrap = "127.0.0.1:9292"\npull = ["resident.v2"]\npush = ["visit.v1"]\n', "",
+         "Expected [kafka], or [parent], which a node without Kafka works from, got neither, at `kafka`"),
+        ("[window]", '[[grant]]\ncontract = "resident.v2"\nto = "370102001001"\npurpose = "x"\n[window]',
+         "a leaf gives nothing, got a grant of `resident.v2` to `370102001001`, at `grant[0]`"),
+        ('folder = "in"', 'folder = "in"\nalso = ["visit.v2"]',
+         "on which other majors are made: a leaf makes none, got `visit.v2`, at `source[0].also`"),
+        ("[window]", '[agent]\nshare = "1/2"\n[window]', "a leaf has nothing to share out, got `1/2`, at `agent.share`"),
+        ("[window]", "[corrections]\ndays = 5\n[window]", "which takes corrections in, got a leaf, at `corrections`"),
+        ('[window]\nlisten = "127.0.0.1:8739"\n', "", "Expected [window], in which a leaf keeps what it pulls, got none, at `parent.pull`"),
+        ('push = ["visit.v1"]', "", "Expected `visit.v1` among them: what a leaf collects goes to its parent, got [], at `parent.push`"),
+        ('push = ["visit.v1"]', 'push = ["visit.v1", "other.v1"]',
+         "a leaf has nothing else to push, got `other.v1`, at `parent.push[1]`"),
+    ],
+)  # fmt: skip
+def test_what_needs_kafka_is_refused_at_a_leaf(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in LEAF
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, LEAF.replace(old, new, 1)))
+    assert says in str(caught.value)
