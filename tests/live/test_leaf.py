@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -253,6 +254,43 @@ async def test_letters_of_a_leaf_stand_beside_its_topic_above_and_are_its_own_to
         said = await office.command("dead-letters", "drop", "--json", str(office.file(LEAF)), "n2")
         assert json.loads(said)["dropped"] == 1
         assert not await office.command("dead-letters", "list", str(office.file(LEAF)))
+
+
+@pytest.mark.slow
+async def test_a_leaf_with_a_hundred_thousand_records_is_small(
+    broker: Behind, tmp_path: Path
+) -> None:
+    """By command: deploy/test -m slow -k hundred_thousand -s"""
+    async with (
+        Writer(broker.near, UPSTREAM) as city,
+        Office(tmp_path / "office", broker, 'scope = "0"') as office,
+    ):
+        leaf = office.agents[LEAF]
+        await office.until(LEAF, "division.v1", {})
+        await asyncio.sleep(5.0)
+        empty = leaf.rss_mb()
+        began = time.monotonic()
+        for street in range(1, 101):
+            await city.write([division(n, street) for n in range(1, 1_000)])
+        async with asyncio.timeout(120):
+            while (await office.contract(LEAF, "division.v1")).get("records") != 99_900:
+                await asyncio.sleep(0.2)
+        filled = time.monotonic() - began
+        await asyncio.sleep(10.0)
+        before, began = cpu_s(leaf.pid), time.monotonic()
+        await asyncio.sleep(30.0)
+        idle = (cpu_s(leaf.pid) - before) / (time.monotonic() - began)
+        print(
+            f"\nleaf: {empty:.0f} MB empty, {leaf.rss_mb():.0f} MB with 99,900 records told in"
+            f" {filled:.1f} s, {idle:.1%} of a core idle"
+        )
+        assert leaf.rss_mb() < 150
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def names(office: Office, without: str) -> list[str]:
