@@ -78,7 +78,7 @@ async def until_state(levels: Levels, name: str, state: str) -> dict[str, Any]:
     """Wait until the county's window shows it so."""
     found: dict[str, Any] | None = None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (found := await seen(levels, name)) is None or found["state"] != state:
                 await asyncio.sleep(0.1)
     except TimeoutError:
@@ -191,7 +191,7 @@ async def test_the_province_answers_who_looked_at_a_person_at_the_countys_window
     for _ in range(3):
         await asyncio.to_thread(fetch_json, levels.url(COUNTY, f"/v1/resident.v2/records/{key}"))
     looks: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(looks) < 3:
             code, told = await command(levels, "37", "accesses", "{}", "resident.v2", key, "--json")
             assert code == 0
