@@ -354,6 +354,35 @@ async def test_one_verdict_serves_all_who_are_told_the_same(
     assert len(asked) == 1
 
 
+@BOTH
+async def test_who_comes_between_a_change_and_its_writing_is_told_only_what_follows(
+    desk: Desk,
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    transport: Transport,
+) -> None:
+    monkeypatch.setattr(fanout_module, "TICK", 0.5)
+    monkeypatch.setattr(fanout_module, "LONGEST_TICK", 0.5)
+    await desk.close()
+    await desk.open()
+    first = transport(session, desk.url(), None)
+    await anext(first)
+    desk.script.put("a")
+    desk.apply()
+    await until(first, "change")
+    desk.script.put("b")
+    desk.apply()  # waits for the tick
+    second = transport(session, desk.url(), None)
+    await anext(second)
+    desk.script.put("c")
+    desk.apply()
+    told = [*await until(first, "change"), *await until(first, "change")]
+    assert [data["key"] for _, _, data in told] == ["b", "c"]
+    assert [data["key"] for _, _, data in await until(second, "change")] == ["c"]
+    for each in (first, second):
+        await each.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_token_too_old_or_of_another_store_is_told_plainly(
     desk: Desk,
     session: aiohttp.ClientSession,
