@@ -41,6 +41,8 @@ class Owner:
         self.corrections: list[dict[str, Any]] = []
         self.session: dict[str, Any] | None = dict(MACHINE)
         self.posted: list[dict[str, Any]] = []
+        #: The Idempotency-Key of each request.
+        self.numbers: list[str] = []
         self.refuse: tuple[int, str] | None = None
 
     async def attend(self, page: Page) -> None:
@@ -75,6 +77,7 @@ class Owner:
         if self.session is None:
             await _say(route, {"detail": "Expected a token"}, 401)
             return
+        self.numbers.append(route.request.headers["idempotency-key"])
         if self.refuse:
             status, detail = self.refuse
             self.refuse = None
@@ -302,6 +305,8 @@ async def test_a_record_is_looked_up_and_corrected_by_keyboard_alone(
             }
         ]  # fmt: skip
         assert await page.evaluate("document.activeElement.id") == "record-wrong"
+        assert len(owner.numbers) == 2
+        assert len(set(owner.numbers)) == 1, "sent again, it is not filed twice"
         assert "已发出" in await page.inner_text("#record-corrections")
         owner.corrections[0] |= {"state": "received", "due": "2026-12-03"}
         await page.wait_for_selector("#record-corrections [data-state=received]")

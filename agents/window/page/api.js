@@ -26,7 +26,7 @@ export function whenRefused(how) {
   login = how;
 }
 
-/** @typedef {{method?: string, body?: unknown, patient?: boolean}} How */
+/** @typedef {{method?: string, body?: unknown, headers?: Record<string, string>, patient?: boolean}} How */
 
 /**
  * The window's answer. Throws Problem.
@@ -59,14 +59,14 @@ export async function read(path, how) {
  * @param {string} path
  * @param {How} how
  */
-async function once(path, { method = "GET", body }) {
+async function once(path, { method = "GET", body, headers = {} }) {
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), 10_000);
   /** @type {RequestInit} */
-  const asked = { method, cache: "no-store", credentials: "same-origin", signal: patience.signal };
+  const asked = { method, cache: "no-store", credentials: "same-origin", signal: patience.signal, headers };
   if (body !== undefined) {
     asked.body = JSON.stringify(body);
-    asked.headers = { "Content-Type": "application/json" };
+    asked.headers = { ...headers, "Content-Type": "application/json" };
   }
   try {
     return await fetch(path, asked);

@@ -235,15 +235,17 @@ function minute(minutes) {
  * @param {number} each
  */
 function captions(series, start, each) {
-  let at = 0;
-  return series.states.flatMap(([state, count]) => {
-    const left = start + at * each;
-    at += count;
+  let left = 0;
+  /** @type {[string | null, number][]} */
+  const states = [[null, start / each], ...series.states];
+  return states.flatMap(([state, count]) => {
+    const from = left;
+    left += count * each;
     const kind = kindOf(state);
     if (!kind || count * each < WIDE / 20) return [];
     const word = /** @type {const} */ ({ stopped: "bandStopped", away: "bandAway", unknown: "bandUnknown" })[kind];
     const made = element("span", { class: `caption ${kind}`, "aria-hidden": "true" }, say(word));
-    made.style.left = `${round((left / WIDE) * 100)}%`;
+    made.style.left = `${round((from / WIDE) * 100)}%`;
     return [made];
   });
 }

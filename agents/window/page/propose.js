@@ -16,6 +16,8 @@ let contract = null;
 /** The record as it was when the form was opened: what the clerk saw. @type {Entry | null} */
 let entry = null;
 let sending = false;
+/** What was sent last, and under which number: sent again, it is not filed twice. */
+let sent = { body: "", number: "" };
 /** @type {(filed: Correction) => void} */
 let tell = () => {};
 
@@ -143,16 +145,16 @@ async function send() {
   sending = true;
   busy(true);
   message("", "");
+  const body = {
+    field: one.name,
+    seen: entry.record[one.name] ?? null,
+    proposed: found.value,
+    evidence: evidence().value.trim(),
+  };
+  const path = `${recordPath(contract.name, entry.key)}/corrections`;
   try {
-    const filed = await read(`${recordPath(contract.name, entry.key)}/corrections`, {
-      method: "POST",
-      body: {
-        field: one.name,
-        seen: entry.record[one.name] ?? null,
-        proposed: found.value,
-        evidence: evidence().value.trim(),
-      },
-    });
+    const filed = await read(path, { method: "POST", body, headers: { "Idempotency-Key": numberOf(path, body) } });
+    sent = { body: "", number: "" };
     dialog().close();
     document.getElementById("record-wrong")?.focus();
     announce(words().submitted(inWords(one.title)));
@@ -165,6 +167,19 @@ async function send() {
     sending = false;
     busy(false);
   }
+}
+
+/**
+ * @param {string} path
+ * @param {object} body
+ */
+function numberOf(path, body) {
+  const said = path + JSON.stringify(body);
+  if (sent.body !== said) {
+    const random = crypto.getRandomValues(new Uint32Array(4));
+    sent = { body: said, number: Array.from(random, (part) => part.toString(16).padStart(8, "0")).join("") };
+  }
+  return sent.number;
 }
 
 /** @param {boolean} now */
