@@ -114,7 +114,8 @@ function stateWord(one) {
 function ages() {
   for (const one of model.contracts) {
     const item = byId("contracts", HTMLElement).querySelector(`:scope > li[data-contract="${CSS.escape(one.name)}"]`);
-    if (!item) continue;
+    if (!(item instanceof HTMLElement)) continue;
+    fill(item, one); // a state turns between two looks at the list, too
     const age = ageOf(one);
     const text = age === null ? say("notYet") : words().completeAgo(span(age));
     const place = item.querySelector(".age");
