@@ -55,7 +55,7 @@ OUTSIDE = {
         "agents.demo",
     },
     "asyncio": set(ORDER) - {"contracts"},
-    "socket": {"agents.kafka", "agents.window", "agents.demo"},
+    "socket": {"agents.base", "agents.kafka", "agents.window", "agents.demo"},
     "faker": {"agents.demo"},
 }
 #: In these, aiokafka is only the partitioner and an independent client.

@@ -20,6 +20,7 @@ to, and a test with a real broker for each:
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
@@ -80,6 +81,8 @@ class Session(aiomqtt.Client):
             tls_context=address.tls,
             will=will,
             keepalive=30,
+            # Where a broker lets few messages be under way, each round would wait 40 ms for an ACK.
+            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             properties=properties,
             clean_start=passing if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if five else passing,
@@ -97,6 +100,9 @@ class Session(aiomqtt.Client):
         self.paused = False
         self._bytes = 0
         self._socket_number = -1
+        # Nobody waits for these where connecting fails; how it failed is said all the same.
+        for each in (self._connected, self._disconnected):
+            each.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._client.manual_ack_set(True)
         # What it says of a lost line is ours to say, once.
         self._client.disable_logger()
@@ -149,8 +155,6 @@ class Session(aiomqtt.Client):
         # A line that is gone needs no farewell.
         with contextlib.suppress(aiomqtt.MqttError):
             await super().__aexit__(*error)
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()
         if self._misc_task is not None:
             self._misc_task.cancel()
             await asyncio.gather(self._misc_task, return_exceptions=True)

@@ -22,7 +22,7 @@ MOST, MOST_BYTES = 500, 8 * 1024 * 1024
 #: As many where a broker of MQTT 3.1.1 cannot say.
 CAREFUL = 100
 #: Seconds without any acknowledgement after which the line is taken for dead.
-PATIENCE = 10.0
+PATIENCE = 30.0
 #: Bytes of a PUBLISH besides topic and payload, at most.
 _FRAME = 16
 #: Reasons of a PUBACK, MQTT 5, section 3.4.2.1.
