@@ -7,6 +7,7 @@ import os
 import random
 import ssl
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ class Pauses:
 
 
 class Door:
-    """The way into one window. ``patience`` are seconds that a GET is tried again while it is away."""
+    """The way into one window. ``patience`` are seconds that it is asked again while away."""
 
     def __init__(
         self,
@@ -73,21 +74,32 @@ class Door:
 
     async def get(self, path: str, query: Mapping[str, str] = _NONE) -> Answer:
         """The answer to a GET, asked for until it comes or the patience is over. Raises WindowError."""
+        return await self._ask("GET", path, query)
+
+    async def post(self, path: str, body: Any) -> Answer:
+        """The answer to a POST, asked for in the same way under one ``Idempotency-Key``, by which the
+        window knows what it has taken already. Raises WindowError."""
+        return await self._ask("POST", path, body=body, key=f'"{uuid.uuid4().hex}"')
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] = _NONE,
+        *,
+        body: Any = None,
+        key: str | None = None,
+    ) -> Answer:
         pauses, until = Pauses(), time.monotonic() + self._patience
         while True:
             try:
-                async with self.open("GET", path, query) as response:
+                async with self.open(method, path, query, body=body, key=key) as response:
                     return Answer(await response.read(), response.headers)
             except Unavailable as away:
                 pause = pauses.again(away.retry_after)
                 if time.monotonic() + pause > until:
                     raise
             await asyncio.sleep(pause)
-
-    async def post(self, path: str, body: Any) -> Answer:
-        """The answer to a POST, which is made once. Raises WindowError."""
-        async with self.open("POST", path, body=body) as response:
-            return Answer(await response.read(), response.headers)
 
     @contextlib.asynccontextmanager
     async def open(
@@ -97,16 +109,20 @@ class Door:
         query: Mapping[str, str] = _NONE,
         *,
         body: Any = None,
+        key: str | None = None,
         token: str | None = None,
         stream: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that is yes. ``token`` is the feed's; a ``stream`` has no end.
+        """An answer that is yes. ``key`` is what a POST is known by; ``token`` is the feed's;
+        a ``stream`` has no end.
 
         Raises Unavailable for whatever may go well another time, within the block too.
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if token is not None:
             headers["Last-Event-ID"] = token
+        if key is not None:
+            headers["Idempotency-Key"] = key
         where = self.url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         limit = aiohttp.ClientTimeout(total=None if stream else 60.0, sock_connect=CONNECT)
         try:

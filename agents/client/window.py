@@ -107,7 +107,7 @@ class Window:
     def search(
         self, contract: Any, /, *, scope: str = "", where: str = "", **field: str
     ) -> AsyncIterator[Found[Any]]:
-        """Records by one searchable field, ``name="王秀英"``. Raises WindowError."""
+        """Records by one searchable field, ``household_no="000000003"``. Raises WindowError."""
         if len(field) != 1:
             raise TypeError(
                 f"Expected one field=value, got {len(field)}; say the others in where=, as CEL"
@@ -158,7 +158,8 @@ class Window:
     ) -> Correction:
         """Tell the record's owner that ``field`` should not be ``seen`` but ``proposed``.
 
-        Asked once: on Unavailable look into :meth:`corrections` before filing again. Raises WindowError.
+        Filed once, however often it has to be asked. Raises WindowError; after Unavailable nobody knows
+        whether it was filed: look into :meth:`corrections`.
         """
         path = f"/v1/{segment(contract_name(contract))}/records/{segment(key)}/corrections"
         filed = {"field": field, "seen": seen, "proposed": proposed, "evidence": evidence}

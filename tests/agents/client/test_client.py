@@ -332,17 +332,22 @@ async def test_a_correction_is_filed_once_and_read_back() -> None:
         body = {"corrections": [filed], "next": None if "after" in request.query else "c1"}
         return web.json_response(body)
 
-    async with scripted(created, listed, listed, no(503)) as script, Window(script.url) as window:
+    async with (
+        scripted(no(503), created, listed, listed, no(503)) as script,
+        Window(script.url, patience=1.0) as window,
+    ):
         made = await window.correct("resident.v2", "k", "name", "王", "李", "ID card")
         assert (made.id, made.state) == ("c1", "sent")
         found = [each async for each in window.corrections(ResidentV2, state="sent")]
         assert found == [made, made]
-        assert dict(script.asked[2].query) == {
+        keys = {each.headers["Idempotency-Key"] for each in script.asked[:2]}
+        assert len(keys) == 1
+        assert dict(script.asked[3].query) == {
             "contract": "resident.v2", "state": "sent", "after": "c1",
         }  # fmt: skip
         with pytest.raises(Unavailable):
             await window.correct("resident.v2", "k", "name", "王", "李", "ID card")
-        assert len(script.asked) == 4
+        assert keys.isdisjoint(each.headers["Idempotency-Key"] for each in script.asked[4:])
 
 
 async def test_a_search_is_by_one_field() -> None:
