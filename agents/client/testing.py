@@ -25,6 +25,7 @@ from aiohttp import web
 
 from agents.base.status import Status
 from agents.base.stream import Record, Slice
+from agents.base.table import sealed_token
 from agents.base.watermark import KEY, TYPE, Watermark
 from agents.base.window import System, Window
 from agents.client.loop import LoopThread
@@ -70,7 +71,7 @@ class FakeWindow:
         self._checkers = {each.name: Checker(each) for each in known}
         self._system = System(
             name="tests",
-            token=token,
+            token=sealed_token(token) if token else "",
             purpose="tests",
             contracts=tuple(self._contracts),
             scopes=scopes,

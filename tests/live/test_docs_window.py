@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from agents.demo.servers import KafkaServer, NotInstalled, free_ports, kafka_libs
 from tests.guide import ROOT, Reader
-from tests.live.test_levels import CHROMIUM, FLAGS
+from tests.live.browser import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.live
 

@@ -36,8 +36,8 @@ async def test_who_sees_fewer_fields_is_told_to_ask_by_the_name() -> None:
 
 async def test_records_are_searched_and_followed_by_what_is_in_them() -> None:
     with FakeWindow("resident.v2") as fake:
-        fake.put("resident.v2", resident(1, household_no="000000001"))
-        fake.put("resident.v2", resident(2, household_no="000000002"))
+        fake.put("resident.v2", resident(1, household_no="000000001", relation="head"))
+        fake.put("resident.v2", resident(2, household_no="000000002", relation="head"))
         async with Window(fake.url) as window:
             found = [each.key async for each in window.search(ResidentV2, household_no="000000002")]
             assert found == [key_of(2)]
