@@ -21,6 +21,7 @@ from agents.base.tls import certificate_of
 from agents.capture.http_desk import Desk
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
+from agents.cli.doctor_corrections import examine_corrections
 from agents.kafka.cluster import Cluster
 from agents.kafka.grants import Announcement, read_grants
 from agents.kafka.topics import dead, parse_received, received, view
@@ -59,6 +60,7 @@ async def examine_node(
         )
         for each in duplicates(config, contracts)
     ]
+    found += [("corrections", each) for each in examine_corrections(config)]
     looks = [_source(settings, config, contracts) for settings in config.source]
     for settings, findings in zip(config.source, await asyncio.gather(*looks), strict=True):
         found += [(f"source {settings.contract}", each) for each in findings]

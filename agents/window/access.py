@@ -9,7 +9,8 @@ Action = Literal["look-up", "page", "follow"]
 
 
 class Journal(Protocol):
-    """Where accesses are written down. Never waits."""
+    """Where accesses are written down. Never waits; raises :class:`agents.window.answers.Problem` where
+    it cannot be done and the contract holds personal data, which is then not to be shown."""
 
     def tell(self, visitor: Visitor, action: Action, contract: str, what: str) -> None:
         """``visitor`` did ``action``: ``what`` is the key, or the query of a page or a feed."""

@@ -1,12 +1,16 @@
 """The command line: exit codes, texts for people, JSON for programs."""
 
 import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.cli import main
+from agents.cli.doctor_corrections import examine_corrections
 from agents.demo.servers import node_examples
+from agents.sources import load
 from contracts.subjects import CONTRACTS
 
 
@@ -21,7 +25,41 @@ def test_check_says_what_a_right_file_does(capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert "resident.v2 to 370102" in out
     assert main(["check", "--json", str(node_examples() / "3701.toml")]) == 0
-    assert json.loads(capsys.readouterr().out)["pushes"] == ["business_licence.v1"]
+    assert json.loads(capsys.readouterr().out)["pushes"] == [
+        "business_licence.v1", "correction.v1", "access.v1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("node", "said"), [("37", ["is due on"]), ("3701", []), ("370102", ["is due on"])]
+)
+def test_doctor_says_whether_corrections_reach_anybody(node: str, said: list[str]) -> None:
+    config = load(node_examples() / f"{node}.toml")
+    found = [each.about for each in examine_corrections(config)]
+    assert [words in about for words, about in zip(said, found, strict=True)] == [True] * len(said)
+    if config.window:
+        alone = msgspec.structs.replace(config, corrections=None, parent=None)
+        [finding] = examine_corrections(alone)
+        assert finding.judgement == "warning"
+        assert "reach nobody" in finding.found
+
+
+def test_corrections_and_accesses_are_asked_for_rightly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for node in ("3701", "37"):
+        shutil.copy(node_examples() / f"{node}.toml", tmp_path)
+    city, province = (str(tmp_path / f"{node}.toml") for node in ("3701", "37"))
+    assert main(["corrections", "list", city]) == 2
+    assert "[corrections]" in capsys.readouterr().err
+    assert main(["corrections", "answer", province]) == 2
+    assert main(["corrections", "answer", province, "some-id"]) == 2
+    assert "--accept or --reject" in capsys.readouterr().err
+    assert main(["corrections", "list", province, "--wait", "0.2", "--json"]) == 1
+    assert "Is it running" in json.loads(capsys.readouterr().out)["error"]
+    assert main(["accesses", province]) == 2
+    assert main(["accesses", "verify"]) == 2
+    assert main(["accesses", province, "resident.v2", "k", "--from", "yesterday"]) == 2
 
 
 def test_check_answers_no_to_a_wrong_file(

@@ -72,3 +72,18 @@ def test_two_nodes_cannot_fill_one_topic() -> None:
     grants.bulletin.enter(told.key, msgspec.json.encode(told))
     assert grants.filled_by_another(topic, "3701-civil") == "3701"
     assert grants.filled_by_another(topic, "3701") == ""
+
+
+def test_what_every_node_tells_of_itself_is_its_departments_too() -> None:
+    def held(node: str, parent: str | None) -> frozenset[str]:
+        made = Holdings(CLUSTER, Grants(CLUSTER), node, parent)
+        made.everywhere = frozenset({"access.v1"})
+        made.owns = frozenset() if "-" in node else made.everywhere
+        made.see(["access.v1", "access.v1.from.3701-housing", "access.v1.from.370102"])
+        return made.held("access.v1")
+
+    assert held("3701", "37") == {
+        "access.v1", "access.v1.from.3701-housing", "access.v1.from.370102",
+    }  # fmt: skip
+    assert held("3701-housing", "37-housing") == {"access.v1.from.3701-housing"}
+    assert held("3701-civil", "37-civil") == frozenset()
