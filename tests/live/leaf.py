@@ -107,7 +107,7 @@ class Office:
             )
         return (
             f'{head}[parent]\nid = "{COUNTY}"\nbootstrap = "{far}"\n'
-            'pull = ["division.v1"]\npush = ["visit.v1", "notice.v1"]\n\n'
+            'pull = ["division.v1"]\npush = ["visit.v1", "notice.v1", "access.v1"]\n\n'
             f'[intake]\nlisten = "127.0.0.1:{self.intake}"\n\n'
             f'[[intake.sender]]\nname = "hall"\ntoken = "{TOKEN}"\ncontracts = ["visit.v1"]\n'
             "rate = 0\n\n"

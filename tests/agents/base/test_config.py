@@ -208,7 +208,7 @@ level = "township"
 id = "370102"
 bootstrap = "127.0.0.1:9292"
 pull = ["resident.v2"]
-push = ["visit.v1"]
+push = ["visit.v1", "access.v1"]
 
 [[source]]
 kind = "files"
@@ -227,14 +227,16 @@ def test_a_file_without_kafka_is_a_leaf_s(tmp_path: Path) -> None:
 
 
 def test_a_leaf_may_push_what_its_window_tells(tmp_path: Path) -> None:
-    text = LEAF.replace('push = ["visit.v1"]', 'push = ["visit.v1", "correction.v1"]')
+    text = LEAF.replace(
+        'push = ["visit.v1", "access.v1"]', 'push = ["visit.v1", "access.v1", "correction.v1"]'
+    )
     assert load(written(tmp_path, text)).kafka is None
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('[parent]\nid = "370102"\nbootstrap = "127.0.0.1:9292"\npull = ["resident.v2"]\npush = ["visit.v1"]\n', "",
+        ('[parent]\nid = "370102"\nbootstrap = "127.0.0.1:9292"\npull = ["resident.v2"]\npush = ["visit.v1", "access.v1"]\n', "",
          "Expected [kafka], or [parent], which a node without Kafka works from, got neither, at `kafka`"),
         ("[window]", '[[grant]]\ncontract = "resident.v2"\nto = "370102001001"\npurpose = "x"\n[window]',
          "a leaf gives nothing, got a grant of `resident.v2` to `370102001001`, at `grant[0]`"),
@@ -243,8 +245,9 @@ def test_a_leaf_may_push_what_its_window_tells(tmp_path: Path) -> None:
         ("[window]", '[agent]\nshare = "1/2"\n[window]', "a leaf has nothing to share out, got `1/2`, at `agent.share`"),
         ("[window]", "[corrections]\ndays = 5\n[window]", "which takes corrections in, got a leaf, at `corrections`"),
         ('[window]\nlisten = "127.0.0.1:8739"\n', "", "Expected [window], in which a leaf keeps what it pulls, got none, at `parent.pull`"),
-        ('push = ["visit.v1"]', "", "Expected `visit.v1` among them: what a leaf collects goes to its parent, got [], at `parent.push`"),
-        ('push = ["visit.v1"]', 'push = ["visit.v1", "other.v1"]',
+        ('push = ["visit.v1", "access.v1"]', 'push = ["access.v1"]', "Expected `visit.v1` among them: what a leaf collects goes to its parent, got ['access.v1'], at `parent.push`"),
+        ('push = ["visit.v1", "access.v1"]', 'push = ["visit.v1"]', "Expected `access.v1` among them: who looks at what at this window"),
+        ('push = ["visit.v1", "access.v1"]', 'push = ["visit.v1", "other.v1", "access.v1"]',
          "a leaf has nothing else to push, got `other.v1`, at `parent.push[1]`"),
     ],
 )  # fmt: skip
