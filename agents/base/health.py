@@ -63,8 +63,8 @@ class _Unquoted(logging.Filter):
 
 
 _UNQUOTED = _Unquoted()
-#: Bytes of a request's first line: an expression of 1,000 characters, each of them 12 when quoted.
-_LINE = 16 * 1024
+#: Bytes of a request's first line: an expression has 1,000 characters, each of them 12 when quoted.
+_LINE = 32 * 1024
 
 
 @contextlib.asynccontextmanager

@@ -77,13 +77,22 @@ def as_of(follow: Follow) -> str | None:
     return format_time(follow.hop.complete) if follow.hop.complete else None
 
 
+#: Characters of a parameter at most: of those that may be longer, and of all others.
+LONG, SHORT = {"where": 1_000, "contracts": 1_000}, 200
+
+
 def parameters(request: web.Request, *known: str) -> dict[str, str]:
-    """What the query says. Raises Problem for a name that is not among ``known``."""
-    for name in request.query:
+    """What the query says. Raises Problem for a name that is not among ``known``, or too long a
+    value."""
+    for name, value in request.query.items():
         if name not in known:
             raise Problem(
                 400, "Unknown parameter",
                 f"Expected {', '.join(known) or 'no parameters'}, got `{name}`",
+            )  # fmt: skip
+        if len(value) > (most := LONG.get(name, SHORT)):
+            raise Problem(
+                400, "Wrong parameter", f"Expected {name}=at most {most} characters, got {len(value)}"
             )  # fmt: skip
     return dict(request.query)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agents.window.answers import VISITOR, answer, parameters
+from agents.window.answers import LONG, SHORT, VISITOR, answer, parameters
 from agents.window.gate import Gate
 from agents.window.office import Office
 from agents.window.openapi_schemas import STATES, Schema, ref, schemas
@@ -104,11 +104,11 @@ def addresses(app: web.Application) -> list[tuple[str, str]]:
 def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, str], Operation]:
     """Every operation there can be, by method and path; ``names`` are the contracts."""
     one = [_contract(names)]
-    record = [*one, _in("path", "key", {"type": "string", "maxLength": 200}, required=True)]
+    record = [*one, _in("path", "key", {"type": "string"}, required=True)]
     division = _query("scope", {"type": "string", "pattern": "^[0-9]{0,12}$"})
-    where = _query("where", {"type": "string", "maxLength": 1000, "description": "CEL"})
+    where = _query("where", {"type": "string", "maxLength": LONG["where"], "description": "CEL"})
     limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000})
-    short = {"type": "string", "maxLength": 100}
+    short = {"type": "string", "maxLength": SHORT}
     after = _query("after", short)
     page = [_query("field", short), _query("value", short), where, after, limit]  # fmt: skip
     feed = [
@@ -116,7 +116,8 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
         _query("last_event_id", short),
         _in("header", "Last-Event-ID", {"type": "string"}),
     ]  # fmt: skip
-    several = _query("contracts", {"type": "string", "description": "`a,b`"}, required=True)
+    names_given = {"type": "string", "maxLength": LONG["contracts"], "description": "`a,b`"}
+    several = _query("contracts", names_given, required=True)
     told, about = _query("contract", short), _query("key", short)
     state = _query("state", {"enum": list(STATES)})
     cached = [_in("header", "If-None-Match", {"type": "string"})]
@@ -164,7 +165,7 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
         ),
         ("GET", "/login/back"): _login(
             "Where the provider sends the browser back to",
-            [_query(name, short) for name in ("code", "state", "iss", "error")],
+            [_query(name, {"type": "string"}) for name in ("code", "state", "iss", "error")],
             (303, 400, 403, 404, 421, 503),
         ),
         ("GET", "/openapi.json"): _operation(

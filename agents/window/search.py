@@ -14,8 +14,6 @@ from agents.window.store import Entry, Store
 from contracts.expression import Expression, WrongExpression
 from contracts.model import Contract
 
-#: Characters of an expression at most.
-LONGEST = 1_000
 #: Records looked at for one page, and seconds of work on it, at most; then the page ends early.
 MOST, SECONDS = 20_000, 0.2
 #: Records looked at, and seconds, before others have their turn; pages worked on at once.
@@ -61,8 +59,6 @@ def where_of(given: Mapping[str, str], seen: Contract) -> Expression | None:
 def _compiled(text: str, names: tuple[str, ...]) -> Expression:
     """Raises WrongExpression, also for what a contract may say and a reader may not: it would take
     longer than others should wait."""
-    if len(text) > LONGEST:
-        raise WrongExpression(f"at most {LONGEST} characters", f"{len(text)}")
     code = _QUOTED.sub("''", text)
     if len(_MACRO.findall(code)) > 1:
         raise WrongExpression("one of all, exists, exists_one, map and filter at most", "more")
