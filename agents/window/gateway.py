@@ -147,13 +147,20 @@ class _Gateway:
         match, where = match_of(given, seen), where_of(given, seen)
         self._office.journal.tell(request[VISITOR], "page", name, request.query_string)
         following: str | None
-        if where:
-            page, following = await self._search.page(
-                name, scopes, after, limit, match, where, sight
-            )
-        else:
-            page = self._store.page(name, scopes, after, limit, match)
-            following = page[-1].key if len(page) == limit else None
+        try:
+            if where:
+                page, following = await self._search.page(
+                    name, scopes, after, limit, match, where, sight
+                )
+            else:
+                page = self._store.page(name, scopes, after, limit, match)
+                following = page[-1].key if len(page) == limit else None
+        except KeyError:
+            raise Problem(
+                503, "Not searchable yet",
+                f"Expected an index on `{name}` by that field, got none until its topics are read",
+                {"Retry-After": "5"},
+            ) from None  # fmt: skip
         body = {"records": [described(entry, sight) for entry in page], "next": following}
         return answer(body, complete(follow))
 

@@ -26,6 +26,7 @@ _SAID = {
     410: "The feed no longer reaches back to that token",
     413: "Too large",
     415: "Not this kind of content",
+    422: "It is no correction that could be",
     421: "The window is not called by this name",
     429: "Too many",
     503: "Not at this moment",
@@ -131,7 +132,7 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
         ),
         ("GET", "/v1/{contract}/records"): _gets(
             "Records in the order of their keys; a page with `where` may end early, with `next`",
-            "page", [*one, division, *page], asked, _COMPLETE,
+            "page", [*one, division, *page], (*asked, 503), _COMPLETE,
         ),
         ("GET", "/v1/{contract}/records/{key}/history"): _gets(
             "Recent changes of one key, newest first", "history", [*record, limit], asked, _COMPLETE
@@ -140,7 +141,9 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
         ("GET", "/v1/events"): _stream("The feed of several contracts", [several, *feed]),
         ("POST", "/v1/{contract}/records/{key}/corrections"): _posts(
             "A record is wrong: tell its owner", "proposal",
-            {201: _json("correction", "Filed")}, record, (409, 503, *asked),
+            {201: _json("correction", "Filed")},
+            [*record, _in("header", "Idempotency-Key", {"type": "string"})],
+            (409, 422, 503, *asked),
         ),
         ("GET", "/v1/corrections"): _gets(
             "What was said to be wrong, and what the owners answered", "corrections",

@@ -41,7 +41,7 @@ async def test_the_window_does_what_its_document_says(
             SCHEMATHESIS, "run", file, "--url", at, "-H", f"Authorization: Bearer {ENOUGH}",
             # A feed does not end.
             "--exclude-path-regex", "events$", "--phases", "examples,coverage,fuzzing",
-            "--checks", "all", "--exclude-checks", LEFT_OUT, "--max-examples", "8",
+            "--checks", "all", "--exclude-checks", LEFT_OUT, "--max-examples", "5",
             "--seed", "37", "--no-shrink",
             cwd=tmp_path,
             env=os.environ | {"NO_COLOR": "1"},

@@ -91,6 +91,7 @@ class House:
             follow.hop.running()
             follow.hop.complete = time.time_ns() // 1000
             self._fill(name, Script(topic), records, feed)
+            self.store.index(name, CONTRACTS[name].searchable)
         self.office = Office(
             name="历下区",
             node="370102",
