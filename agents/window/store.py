@@ -187,8 +187,8 @@ class Store(Readable):
         """
         gone: list[Change] = []
         base, kept, now = self._base, set(topics), time.time_ns() // 1000
+        content = self._written(contract)
         with self._transaction():
-            content = self._written(contract)
             for key, scope, identity, sequence, source, old in base.execute(
                 f"SELECT key, scope, id, sequence, source, value FROM {content.table}"
                 " WHERE key NOT IN (SELECT key FROM told WHERE contract = ?)",
@@ -250,17 +250,20 @@ class Store(Readable):
                     break
                 if event:
                     events.append(event_of(record.value, record.headers))
+            content = self._written(contract)
             with self._writing(more and not found):
-                content = self._written(contract)
-                skip = content.state == BUILDING or ahead > self._size
-                applied, self._entered = Entering(self._base, content).enter(
+                building = content.state == BUILDING
+                skip = building or ahead > self._size
+                applied, entered = Entering(self._base, content).enter(
                     piece.topic, events, judge, self._entered, again=contract in self._again,
                     refusing=contract in self._refusing, skip=skip,
                 )  # fmt: skip
                 if applied.refused:
                     self._refusing.add(contract)
-                if applied.skipped:
-                    self._rising = self._entered + 1
+                if not building:
+                    self._entered = entered
+                if applied.skipped and not building:
+                    self._rising = entered + 1
                 self._base.execute(
                     "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?, ?)",
                     (content.id, piece.topic, piece.partition, position,
@@ -357,7 +360,9 @@ class Store(Readable):
         """Where changes of ``contract`` go; made if there is nothing of it yet."""
         content = self._building.get(contract) or self._contents.get(contract)
         if content is None:
-            content = make(self._base, contract, SHOWN, self._fields.get(contract, ()))
+            # Saved at once: look-ups find it from now on.
+            with self._transaction():
+                content = make(self._base, contract, SHOWN, self._fields.get(contract, ()))
             self._contents[contract] = content
         return content
 

@@ -1,14 +1,20 @@
 """State, feed and position are one: after any kill they agree."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.base.errors import GapFound
+from agents.base.stream import Slice, take
+from agents.base.watermark import Continuity
 from agents.window.store import Store, StoreFull
 from tests.agents.window.scripted import TOPIC, Script, start
 
@@ -230,3 +236,118 @@ def test_sequences_of_two_sources_are_not_compared(store: Store) -> None:
     script.put("a", value=b'{"n":2}')
     applied = store.apply(CONTRACT, script.slice(), state)
     assert (len(applied.changes), applied.out_of_order) == (2, 0)
+
+
+def test_changes_beyond_what_the_feed_keeps_are_counted_and_not_told(tmp_path: Path) -> None:
+    store, script, state = Store(tmp_path / "w.sqlite", feed=10), Script(), start()
+    script.put("a")
+    store.apply(CONTRACT, script.slice(), state)
+    for number in range(30):
+        script.put(f"k{number}")
+    applied = store.apply(CONTRACT, script.slice(), state, ahead=11)
+    assert (applied.changes, applied.skipped) == ([], 30)
+    assert (store.last, store.first, store.total(CONTRACT)) == (31, 32, 31)
+    assert (store.changes_after(0, 99), store.changes_after(30, 99)) == ([], [])
+    script.put("k3")  # known to be there, though nothing was looked up while all were new
+    script.delete("k4")
+    script.put("new")
+    assert store.apply(CONTRACT, script.slice(), state, ahead=11).skipped == 3
+    assert store.total(CONTRACT) == 31
+    script.put("a")
+    store.apply(CONTRACT, script.slice(), state)
+    assert [change.seq for change in store.changes_after(store.last - 1, 99)] == [35]
+
+
+def test_a_key_told_twice_while_all_are_new_is_as_it_was_told_last(tmp_path: Path) -> None:
+    store, script, state = Store(tmp_path / "w.sqlite", feed=1), Script(), start()
+    for turn in range(3):
+        for number in range(40):
+            script.put(f"k{number % 25 + turn * 5}", f"3701{turn:02}", b"%d" % (number + turn * 40))
+        store.apply(CONTRACT, script.slice(), state, ahead=99)
+    held = {each.key: each for each in store.page(CONTRACT, (), "", 999)}
+    assert store.total(CONTRACT) == len(held) == 35
+    assert held["k14"].value == b"109"
+    assert len(store.page(CONTRACT, ("370100",), "", 999)) == 5
+
+
+def test_several_slices_in_one_transaction_are_seen_together(tmp_path: Path) -> None:
+    store, script, state = Store(tmp_path / "w.sqlite"), Script(), start()
+    for key in "ab":
+        script.put(key)
+        store.apply(CONTRACT, script.slice(), state, more=True)
+    assert (store.get(CONTRACT, "a"), store.total(CONTRACT), store.last) == (None, 0, 0)
+    store.save()
+    assert store.get(CONTRACT, "b") is not None
+    assert (store.total(CONTRACT), store.last) == (2, 2)
+    script.put("c")
+    store.apply(CONTRACT, script.slice(), state, more=True)
+    store.undo()
+    assert (store.get(CONTRACT, "c"), store.total(CONTRACT), store.last) == (None, 2, 2)
+    assert store.positions([TOPIC])[TOPIC, 0][0] == 2
+
+
+_LOADER = """
+import random, sys
+from pathlib import Path
+from agents.window.store import Store
+from tests.agents.window.test_store import slices
+store = Store(Path(sys.argv[1]), feed=50)
+chance = random.Random()
+found = store.positions(["resident.v2.from.3701"])
+for number, (piece, state) in enumerate(slices()):
+    if found and piece.next <= found["resident.v2.from.3701", 0][0]:
+        continue
+    store.apply("resident.v2", piece, state, ahead=900 - number * 2, more=chance.random() < 0.7)
+    print(number, flush=True)
+store.save()
+print("end", flush=True)
+"""
+
+
+def slices() -> Iterator[tuple[Slice, Continuity]]:
+    """The same changes each time, and what is known before each slice."""
+    script, state, chance = Script(), start(), random.Random(7)
+    for _ in range(450):
+        for _ in range(chance.randrange(1, 9)):
+            key = f"k{chance.randrange(120)}"
+            if chance.random() < 0.2:
+                script.delete(key)
+            else:
+                script.put(key, f"37010{chance.randrange(4)}001", b"%d" % chance.randrange(10**9))
+        script.mark()
+        piece, before = script.slice(), msgspec.structs.replace(state)
+        for record in piece.records:
+            take(record, state)
+        yield piece, before
+
+
+def test_killed_twenty_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
+    path, chance, ended, kills = tmp_path / "w.sqlite", random.Random(), False, 0
+    while not ended:
+        loader = subprocess.Popen(
+            [sys.executable, "-c", _LOADER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert loader.stdout
+        lines = chance.randrange(5, 35) if kills < 20 else 10**9
+        for _ in range(lines):
+            line = loader.stdout.readline()
+            if line in ("end\n", ""):
+                ended = line == "end\n"
+                break
+        else:
+            time.sleep(chance.random() * 0.003)
+        if not ended:
+            os.kill(loader.pid, signal.SIGKILL)
+            kills += 1
+        loader.communicate()
+    killed, fresh = Store(path, feed=50), Store(tmp_path / "fresh.sqlite", feed=50)
+    for number, (piece, state) in enumerate(slices()):
+        fresh.apply(CONTRACT, piece, state, ahead=900 - number * 2)
+    assert kills >= 20
+    for one in (lambda each: each.page(CONTRACT, (), "", 10**6),
+                lambda each: each.page(CONTRACT, ("370101",), "", 10**6),
+                lambda each: each.changes_after(each.first - 1, 10**6),
+                lambda each: each.positions([TOPIC]),
+                lambda each: (each.last, each.total(CONTRACT))):  # fmt: skip
+        assert one(killed) == one(fresh)
+    assert fresh.total(CONTRACT) == len(fresh.page(CONTRACT, (), "", 10**6)) > 50
