@@ -173,7 +173,7 @@ class Tree:
         return {each["key"]: each["record"] for each in found["records"]}
 
     async def until_records(
-        self, node: str, contract: str, keys: set[str], seconds: float = 30.0
+        self, node: str, contract: str, keys: set[str], seconds: float = 120.0
     ) -> None:
         """Wait until the window of ``node`` holds just ``keys``."""
         found: dict[str, Any] | None = None
