@@ -5,7 +5,8 @@ windows can be tried with it, in any language:
 
     with FakeWindow("resident.v2") as fake:
         fake.put("resident.v2", {"id_number": "370102199001011232", …})
-        found = blocking.lookup("resident.v2", "370102199001011232", url=fake.url)
+        with blocking.Window(fake.url, fake.token) as window:
+            found = window.lookup("resident.v2", "370102199001011232")
         fake.cut()
 """
 
@@ -79,6 +80,8 @@ class FakeWindow:
             mask={name: dict(each) for name, each in (mask or {}).items()},
         )
         self._folder, self._port = folder, port
+        #: What a client needs to be let in; empty lets everybody in, but nobody with another token.
+        self.token = token
         self._around = contextlib.ExitStack()
         self._thread: LoopThread | None = None
         self._running: _Running | None = None
@@ -260,6 +263,7 @@ class _Running:
         follows = {}
         for name, contract in self._contracts.items():
             topics = frozenset({received(name, "0")})
+            store.index(name, contract.searchable)
             follows[name] = follow = Follow(
                 status,
                 contract=contract,

@@ -14,7 +14,10 @@ WANG = {
 
 class DeskTest(unittest.TestCase):
     def test_the_desk_sees_a_change_over_a_cut(self) -> None:
-        with FakeWindow("resident.v2") as fake, blocking.Window(fake.url) as window:
+        with (
+            FakeWindow("resident.v2") as fake,
+            blocking.Window(fake.url, fake.token) as window,
+        ):
             key = fake.put("resident.v2", WANG)  # checked against the contract
             events = window.subscribe("resident.v2")
             while not isinstance(next(events), blocking.Live):
