@@ -39,12 +39,13 @@ from agents.window.gateway import window_app
 from agents.window.mqtt_out import MqttDelivery
 from agents.window.mqtt_out import shown_at as mqtt_shown_at
 from agents.window.office import Office
-from agents.window.own import EVERYWHERE, Own
+from agents.window.own import Own
 from agents.window.sql_out import SqlDelivery
 from agents.window.sql_out import shown_at as sql_shown_at
 from agents.window.store import Store
 from contracts.model import Contract, Mask
 from contracts.projection import project
+from contracts.subjects import EVERYWHERE
 
 log = structlog.get_logger()
 

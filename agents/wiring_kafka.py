@@ -20,11 +20,10 @@ from agents.relay.relay import Relay
 from agents.relay.step import Step, StepFunction
 from agents.relay.terms import Rule, Terms, fingerprint
 from agents.relay.view import View
-from agents.window.own import EVERYWHERE
 from agents.wiring import LINK, VIEW, RefusedPart, Wiring, name_of
 from contracts.load import load_steps
 from contracts.model import WrongContract
-from contracts.subjects import STEPS
+from contracts.subjects import EVERYWHERE, STEPS
 from contracts.subjects.correction import CORRECTION
 
 

@@ -23,11 +23,8 @@ from agents.window.owner import Owner, Way
 from agents.window.store import Store
 from agents.window.webhook import Webhook
 from contracts.model import Contract
-from contracts.subjects import CONTRACTS
+from contracts.subjects import EVERYWHERE
 from contracts.subjects.correction import ANSWER, CORRECTION
-
-#: Contracts that every node fills with what it does itself.
-EVERYWHERE = frozenset(name for name, each in CONTRACTS.items() if each.level == "every")
 
 
 class Own:

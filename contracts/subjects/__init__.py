@@ -43,6 +43,9 @@ _WRITTEN: tuple[tuple[Contract, type[msgspec.Struct]], ...] = (
 #: By their names, ``resident.v2``.
 CONTRACTS: dict[str, Contract] = {found.name: found for found, _ in _WRITTEN}
 
+#: Those that every node fills with what it does itself.
+EVERYWHERE = frozenset(name for name, found in CONTRACTS.items() if found.level == "every")
+
 #: The class each of them is written as.
 RECORDS: dict[str, type[msgspec.Struct]] = {found.name: record for found, record in _WRITTEN}
 

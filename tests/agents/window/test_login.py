@@ -289,6 +289,10 @@ async def test_while_the_provider_is_away_sessions_go_on(
         {"authorization_endpoint": None},
         {"authorization_endpoint": "javascript:alert(1)"},
     ],
+    # Moments are other ones in each process that collects.
+    ids=lambda lies: "-".join(
+        f"{k}={v if not isinstance(v, int) else 'moment'}" for k, v in lies.items()
+    ),
 )
 async def test_a_provider_that_says_wrong_things_of_itself_is_away(
     office: Office, about: dict[str, Any]
