@@ -164,9 +164,11 @@ class Office:
         return found
 
     async def status(self, node: str = LEAF) -> list[dict[str, Any]]:
-        """The hops of an agent."""
-        with_address = f"http://{self.agents[node].listen}/status"
-        found = await asyncio.to_thread(fetch_json, with_address)
+        """The hops of an agent; none while it does not answer."""
+        try:
+            found = await asyncio.to_thread(fetch_json, f"http://{self.agents[node].listen}/status")
+        except OSError:
+            return []
         hops: list[dict[str, Any]] = found["hops"]
         return hops
 
