@@ -197,8 +197,8 @@ class Fanout:
             if member.ended:
                 return member.ended
             # Nothing waits between here and the group: no change can come in between.
-            member.write(_watermarks(member.follows))
             member.since = reading.since
+            member.write(self._named(_watermarks(member.follows), member.since))
             why = await self._in_group(member)
             if why != BEHIND:
                 return why
@@ -341,10 +341,17 @@ class Fanout:
         fresh = [mark for mark in marks if mark not in group.marks]
         group.marks = marks
         if now - group.beaten < BEAT * 0.9:
-            return fresh, []
+            return self._named(fresh, group.since), []
         group.beaten = now
         stale = [mark for mark in marks if mark not in fresh]
-        return (fresh, stale) if group.framing.beat else (marks, [])
+        told, beat = (fresh, stale) if group.framing.beat else (marks, [])
+        return self._named(told, group.since), beat
+
+    def _named(self, marks: list[Message], since: int) -> list[Message]:
+        """Watermarks told after the changes up to ``since``: they bring the token of these, so that who
+        is told of few changes does not keep one that grows old."""
+        token = self._feed.token_of(since)
+        return [(token, name, data) for _, name, data in marks]
 
 
 _DONE = object()

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from agents.base.errors import LevelsyncError
 from agents.base.window import LOOPBACK
 from agents.window.answers import HEADERS, VISITOR, Problem, problem
 from agents.window.office import Office
@@ -185,6 +186,9 @@ def gate(keeper: Gate) -> Middleware:
             response = problem(error.status, error.reason, f"{request.method} {request.path}")
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+        except LevelsyncError as error:
+            # The store has no room, or is damaged: the hop says so too.
+            response = problem(503, "Not at this moment", str(error), {"Retry-After": "10"})
         except ConnectionError:
             raise
         except Exception:

@@ -16,7 +16,7 @@ from agents.window.files import FILES
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
 from agents.window.office import Office
-from agents.window.store import Store
+from agents.window.store import Store, StoreDamaged
 from tests.agents.window.scripted import LOOSE, TOPIC, Script
 
 MARKED = 1_700_000_000_000_000
@@ -256,3 +256,15 @@ async def test_health_and_metrics_tell_of_the_hop(window: Window) -> None:
     window.follow.hop.state = "stopped"
     assert (await window.get("/healthz")).status == 503
     assert (await window.get("/readyz")).status == 503
+
+
+async def test_a_store_that_cannot_be_read_is_said_and_is_no_fault_of_the_asker(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise StoreDamaged(file="w.sqlite")
+
+    monkeypatch.setattr(window.follow._store, "get", damaged)
+    answer = await window.get("/v1/resident.v2/records/a")
+    assert answer.status == 503
+    assert "levelsync window rebuild" in (await answer.json())["detail"]
