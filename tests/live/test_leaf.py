@@ -107,7 +107,6 @@ async def test_a_leaf_holds_what_it_is_granted_and_no_more_while_grants_change(
 async def test_nothing_is_missing_repeated_or_disordered_through_kills_cuts_and_a_lost_broker(
     broker: Behind, tmp_path: Path
 ) -> None:
-    """Red where the store's position is not saved with the events: tried."""
     chance = random.Random(8)
     told: list[Event] = []
 
