@@ -88,14 +88,18 @@ def test_the_node_file_of_the_readme_is_right(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LICENCE_DSN", "host=127.0.0.1")
-    monkeypatch.setenv("MASKING_SECRET", "s3cret")
-    node, grant, precedence, trust = re.findall(
+    for secret in ("MASKING_SECRET", "HALL_TOKEN", "LOGIN_SECRET"):
+        monkeypatch.setenv(secret, "a-secret-of-the-test")
+    node, grant, precedence, trust, rights = re.findall(
         r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S
     )
     file = tmp_path / "node.toml"
-    text = node + grant.replace('"370102"', '"370102001"') + precedence + trust
+    text = node + grant.replace('"370102"', '"370102001"') + precedence + trust + rights
     file.write_text(text, encoding="utf-8")
-    (given,) = load(file).grant
+    config = load(file)
+    (given,) = config.grant
+    assert config.window
+    assert not config.window.open
     assert given.mask == {"phone": "last4", "name": "hash"}
 
 

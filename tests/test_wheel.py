@@ -64,7 +64,7 @@ def test_a_wheel_in_an_empty_environment_explains_the_demo(wheel: Path, tmp_path
         said(programs / "python", "-c",
              "from agents.demo.servers import node_examples; print(node_examples())").strip()
     )  # fmt: skip
-    assert {path.name for path in examples.iterdir()} == {"37.toml", "3701.toml", "370102.toml"}
+    assert {path.stem for path in examples.iterdir()} == {"37", "3701", "370102", "370102001"}
     assert "right" in said(programs / "levelsync", "check", examples / "3701.toml")
     missing = subprocess.run(
         [programs / "levelsync", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False

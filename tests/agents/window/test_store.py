@@ -322,13 +322,13 @@ def slices() -> Iterator[tuple[Slice, Continuity]]:
 
 
 def test_killed_twenty_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
-    path, chance, ended, kills = tmp_path / "w.sqlite", random.Random(), False, 0
+    path, chance, ended, kills = tmp_path / "w.sqlite", random.Random(20), False, 0
     while not ended:
         loader = subprocess.Popen(
             [sys.executable, "-c", _LOADER, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert loader.stdout
-        lines = chance.randrange(5, 35) if kills < 20 else 10**9
+        lines = chance.randrange(3, 20) if kills < 20 else 10**9
         for _ in range(lines):
             line = loader.stdout.readline()
             if line in ("end\n", ""):
