@@ -18,7 +18,7 @@ let before = new Map();
 /** @type {(() => void) | null} */
 let back = null;
 /** When a change was last said aloud. */
-let told_at = 0;
+let told_at = -Infinity;
 /** How many changes of the contract had been refused when the record was read. */
 let refusals = 0;
 /** The names of divisions, as the contract of divisions has them. @type {Map<string, Promise<string>>} */
