@@ -30,6 +30,8 @@ from contracts.rejected import Rejected
 #: Seconds between watermarks. One follows the moment the source knows of a new completeness, so that
 #: what they say is as young as can be; without that, as while a first copy runs, they come alone.
 OFTEN, SELDOM = 0.8, 1.5
+#: Part of the promised freshness after which one is soon enough: each costs something at every hop below.
+PART = 0.2
 #: Changes after which others have their turn: the next chunk of a copy is read meanwhile, and other
 #: contracts need not wait.
 TURN = 200
@@ -180,6 +182,7 @@ class Intake:
         last: Changes | None = None
         self._before = None
         complete = 0
+        often = max(OFTEN, self._contract.freshness * PART)
         while not copy.worn:
             told = await unless_stopped(source.read())
             if told is None:
@@ -200,7 +203,7 @@ class Intake:
                 self._before = told
             if not told.settled or held:
                 continue
-            due = now - marked >= (OFTEN if told.complete > complete else SELDOM)
+            due = now - marked >= (often if told.complete > complete else max(often, SELDOM))
             if due or any(map(copy.overdue, copy.parts)):
                 await self._mark(told)
                 marked, complete = now, told.complete

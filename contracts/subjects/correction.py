@@ -120,7 +120,7 @@ CORRECTION = define(
     basis=basis("其中的数据校核与纠错要求", "what they ask of checking and correcting data"),
     condition=CONDITION,
     purposes=(Text("校核纠错", "correcting the owner's data"),),
-    freshness=5.0,
+    freshness=30.0,
     retention=KEPT_AFTER,
     personal={
         "key": "last4",
@@ -184,7 +184,7 @@ ANSWER = define(
     basis=basis("其中的数据校核与纠错要求", "what they ask of checking and correcting data"),
     condition=CONDITION,
     purposes=(Text("校核纠错", "correcting the owner's data"),),
-    freshness=5.0,
+    freshness=30.0,
     retention=KEPT_AFTER,
     personal={"note": "null", "answered_by": "null"},
     rules=(
