@@ -66,7 +66,7 @@ async def main(port: int, records: int, rate: int, seconds: float, first: float,
             if (wait := at - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             writer.write(
-                f"GET /v1/{CONTRACT.name}/records/{key} HTTP/1.1\r\nHost: window\r\n\r\n".encode()
+                f"GET /v1/{CONTRACT.name}/records/{key} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
             )
             head = await reader.readuntil(b"\r\n\r\n")
             at_ = head.lower().index(b"content-length:") + 15
