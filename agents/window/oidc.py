@@ -10,14 +10,16 @@ import base64
 import hashlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
-from joserfc import errors, jwk, jws, jwt
 
 from agents.base.window import LOOPBACK, Login
+
+if TYPE_CHECKING:
+    from joserfc import jwk
 
 #: What an ID token may be signed with: never with what the client knows too, never with nothing.
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA", "Ed25519")
@@ -121,6 +123,9 @@ class Provider:
         return about
 
     async def _fetch_keys(self) -> None:
+        # 3 MB that only a window with a login needs.
+        from joserfc import errors, jwk
+
         found = await self._get(self._about["jwks_uri"])
         listed = found.get("keys")
         keys: list[jwk.Key] = []
@@ -160,6 +165,8 @@ class Provider:
         return await self._ask("POST", about["token_endpoint"], headers, form)
 
     async def _verified(self, token: str, nonce: str) -> dict[str, Any]:
+        from joserfc import errors, jwt
+
         login = self.login
         decoded = await self._decoded(token)
         registry = jwt.JWTClaimsRegistry(
@@ -180,6 +187,8 @@ class Provider:
 
     async def _decoded(self, token: str) -> dict[str, Any]:
         """The claims of a token that a key of the provider's signed."""
+        from joserfc import errors, jws, jwt
+
         try:
             head = jws.extract_compact(token.encode()).headers()
         except (errors.JoseError, ValueError, RecursionError) as error:

@@ -230,7 +230,7 @@ async def test_two_agents_of_a_node_share_its_contracts(tree: Tree) -> None:
         said = await asyncio.to_thread(levelsync, "status", tree.agents[node].node_file, "--json")
         return {hop["contract"] for hop in json.loads(said)["hops"] if hop["hop"] == "link"}
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await links("370202") != {"business_licence.v1"}:
             await asyncio.sleep(0.2)
     second = tree.start("370202", twin="-second", share="2/2")
