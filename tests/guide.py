@@ -128,9 +128,9 @@ class Reader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        log = self.folder / "agent.log"
-        if error is not None and log.exists():
-            error.add_note(log.read_text(encoding="utf-8")[-3000:])
+        if error is not None:
+            for log in sorted(self.folder.glob("*.log")):
+                error.add_note(f"{log.name}:\n{log.read_text(encoding='utf-8')[-3000:]}")
         assert self._shell.stdin
         with contextlib.suppress(BrokenPipeError):  # it may have ended by itself
             self._shell.stdin.write(b"kill $(jobs -p) 2>/dev/null; wait; exit\n")

@@ -81,7 +81,7 @@ class Session(aiomqtt.Client):
             tls_context=address.tls,
             will=will,
             keepalive=30,
-            # Where a broker lets few messages be under way, each round would wait 40 ms for an ACK.
+            # What is published goes out at once: where few may be under way, each waits for the last.
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             properties=properties,
             clean_start=passing if five else paho.MQTT_CLEAN_START_FIRST_ONLY,

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from agents.demo.servers import NotInstalled, Server
 
 #: A broker that keeps sessions over a restart, and throws nothing away however much waits.
@@ -57,3 +59,11 @@ class Mosquitto(Server):
             writer.close()
             return True
         return False
+
+
+async def started(server: Mosquitto) -> None:
+    """Start ``server``; the test is left out where there is no Mosquitto."""
+    try:
+        await server.start()
+    except NotInstalled as error:
+        pytest.skip(str(error))

@@ -25,13 +25,13 @@ from agents.capture.intake import Intake
 from agents.capture.mqtt import MqttTopics
 from agents.capture.published import Published
 from agents.capture.source import Place
-from agents.demo.servers import KafkaServer, NotInstalled, free_ports
+from agents.demo.servers import KafkaServer, free_ports
 from agents.kafka.cluster import Cluster
 from agents.kafka.letters import read_letters
 from agents.kafka.wire import Connection
 from contracts.envelope import header
 from tests.live.capture import DIVISION
-from tests.live.mosquitto import Mosquitto
+from tests.live.mosquitto import Mosquitto, started
 from tests.live.mqtt import capture
 from tests.live.streams import ids, read_all, until_true
 
@@ -45,13 +45,6 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     await started(server)
     yield server
     await server.stop()
-
-
-async def started(server: Mosquitto) -> None:
-    try:
-        await server.start()
-    except NotInstalled as error:
-        pytest.skip(str(error))
 
 
 @contextlib.asynccontextmanager

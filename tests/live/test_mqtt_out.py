@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from agents.base.window import MqttOut, Window
-from agents.demo.servers import NotInstalled, free_ports
+from agents.demo.servers import free_ports
 from agents.window import mqtt_publisher
 from agents.window.mqtt_out import level_of
-from tests.live.mosquitto import OPEN, Mosquitto
+from tests.live.mosquitto import OPEN, Mosquitto, started
 from tests.live.out import NAME, Desk, delivered, delivering, killed, permit
 from tests.live.streams import until_true
 
@@ -31,13 +31,6 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     await started(server)
     yield server
     await server.stop()
-
-
-async def started(server: Mosquitto) -> None:
-    try:
-        await server.start()
-    except NotInstalled as error:
-        pytest.skip(str(error))
 
 
 def to(broker: Mosquitto, **more: Any) -> Window:
