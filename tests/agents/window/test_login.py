@@ -141,11 +141,8 @@ async def test_each_algorithm_there_is(office: Office, kind: str) -> None:
         {"aud": ["another"]},
         {"aud": None},
         {"azp": "another"},
-        {"exp": int(time.time()) - 3_600},
         {"exp": None},
         {"exp": "soon"},
-        {"iat": int(time.time()) + 3_600},
-        {"nbf": int(time.time()) + 3_600},
         {"nonce": "another"},
         {"nonce": None},
         {"sub": None},
@@ -164,6 +161,12 @@ async def test_a_token_that_is_not_for_this_login_is_refused(
     office.provider.lies = lies
     assert await office.login() == 403
     assert (await office.session())["kind"] is None
+
+
+@pytest.mark.parametrize(("claim", "seconds"), [("exp", -3_600), ("iat", 3_600), ("nbf", 3_600)])
+async def test_a_token_of_another_time_is_refused(office: Office, claim: str, seconds: int) -> None:
+    office.provider.lies = {claim: int(time.time()) + seconds}
+    assert await office.login() == 403
 
 
 async def test_times_may_differ_a_little_and_audiences_be_several(office: Office) -> None:
