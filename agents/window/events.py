@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, web
 
@@ -83,7 +82,6 @@ class _Events:
 
     async def _answer(self, request: web.Request, names: list[str] | None) -> web.StreamResponse:
         upgrade = request.headers.get("Upgrade", "").strip().lower() == "websocket"
-        self._same_origin(request)
         try:
             asked = self._asked(request, names)
             with self.fanout.place(asked.visitor):
@@ -94,20 +92,6 @@ class _Events:
             if upgrade and "Origin" in request.headers:
                 return await _refused(request, no)
             raise
-
-    def _same_origin(self, request: web.Request) -> None:
-        """Raise Problem for a page from elsewhere: it would read with its onlooker's cookie."""
-        origin = request.headers.get("Origin")
-        site = request.headers.get("Sec-Fetch-Site", "none")
-        if origin is None and site in ("none", "same-origin"):
-            return
-        login = self._office.table.login
-        own = [f"//{request.host}", *([login.url] if login else [])]
-        if origin is None or (host := _host(origin)) is None or host not in map(_host, own):
-            raise Problem(
-                403, "Another origin",
-                f"Expected a page of this window at {request.host}, got one of {origin or site}",
-            )  # fmt: skip
 
     def _asked(self, request: web.Request, names: list[str] | None) -> _Asked:
         """Raises Problem."""
@@ -177,16 +161,6 @@ def _where(
         )
     except WrongExpression as wrong:
         raise Problem(400, "Wrong parameter", f"where: {wrong}") from None
-
-
-def _host(url: str) -> tuple[str, int] | None:
-    """Host and port of an address; the usual ports, which need not be said, are one."""
-    try:
-        parts = urlsplit(url)
-        usual = parts.port in (None, 80, 443)
-        return (parts.hostname, 0 if usual else parts.port or 0) if parts.hostname else None
-    except ValueError:
-        return None
 
 
 def _member(request: web.Request, asked: _Asked, framing: Framing) -> Member | None:

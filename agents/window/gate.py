@@ -2,8 +2,9 @@
 
 A window system says who it is with a bearer token (RFC 6750), a browser with the cookie of a session. A
 cookie is sent by browsers unasked, and so is everything to a window that asks for nothing: there, what
-changes something has to come from the window's own page, and where nothing is asked for, the window has
-to be called by a name of this machine, so that no page of elsewhere speaks to it by a name of its own.
+changes something or is followed has to come from the window's own page, and where nothing is asked for,
+the window has to be called by a name of this machine, so that no page of elsewhere speaks to it by a name
+of its own.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ log = structlog.get_logger()
 ANYBODY = frozenset({"/healthz", "/readyz", "/login", "/login/back"})
 #: Addresses that are anybody's, and answer one who is known by what they may see.
 EITHER = frozenset({"/v1/session", "/openapi.json"})
+#: Addresses that are followed: a browser gives a page of elsewhere what its onlooker may see.
+FEEDS = frozenset({"/v1/events", "/v1/{contract}/events"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -61,8 +64,7 @@ class Gate:
         table = self._office.table
         if table.open:
             self._at_home(request)
-        resource = request.match_info.route.resource
-        path = resource.canonical if resource else ""
+        path = _address(request)
         if not path or path in self._anybody:
             return
         visitor = await self._visitor(request)
@@ -133,15 +135,17 @@ class Gate:
             )  # fmt: skip
 
     def _own_page(self, request: web.Request, *, needed: bool) -> None:
-        """Raise Problem for what would change something, or open a WebSocket, and comes from another's
-        page; where ``needed``, also where nothing says from whose."""
+        """Raise Problem for what would change something, or follow a feed, and comes from another's page;
+        where ``needed``, also for a change or a WebSocket where nothing says from whose."""
         headers = request.headers
-        upgrade = headers.get("Upgrade", "").lower() == "websocket"
-        if request.method in _READS and not upgrade:
+        upgrade = headers.get("Upgrade", "").strip().lower() == "websocket"
+        reads = request.method in _READS and not upgrade
+        if reads and _address(request) not in FEEDS:
             return
         origin = headers.get("Origin")
         if origin is None:
-            same = headers.get("Sec-Fetch-Site", "" if needed else "none")
+            # With a GET from the window's own page an older browser says nothing.
+            same = headers.get("Sec-Fetch-Site", "" if needed and not reads else "none")
             if same in ("same-origin", "none"):
                 return
         elif self._is_own(origin, request):
@@ -193,8 +197,7 @@ def gate(keeper: Gate) -> Middleware:
             raise
         except Exception:
             # What is asked for may be personal: the log has where, not what.
-            resource = request.match_info.route.resource
-            log.exception("a request failed", address=resource.canonical if resource else "")
+            log.exception("a request failed", address=_address(request))
             response = problem(500, "That went wrong here", "The agent's log says what")
         if not response.prepared:
             response.headers.update(HEADERS)
@@ -209,6 +212,12 @@ async def expected(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # What is answered has not begun yet.
         request.writer.output_size = 0
+
+
+def _address(request: web.Request) -> str:
+    """The address that was asked for, without what stands in it; empty where there is none such."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else ""
 
 
 def unknown(found: str, error: str = "") -> Problem:

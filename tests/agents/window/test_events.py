@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from agents.base.status import Status
 from agents.base.table import sealed_token
-from agents.base.window import Login, System, Window
+from agents.base.window import System, Window
 from agents.kafka.cluster import Cluster
 from agents.window import events as events_module
 from agents.window import fanout as fanout_module
@@ -519,41 +519,6 @@ async def test_places_are_limited_for_a_visitor_and_for_the_window(
                 break
             await asyncio.sleep(0.1)
     again.close()
-
-
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        ("http://evil.example", 403),
-        ("null", 403),
-        ("http://127.0.0.1:1", 403),
-        ("http://[", 403),
-        ("https://window.lixia.gov.cn", 200),
-        ("", 200),
-    ],
-)
-async def test_a_page_of_another_origin_is_refused(
-    desk: Desk, session: aiohttp.ClientSession, origin: str, status: int
-) -> None:
-    desk.table = Window(
-        login=Login(issuer="https://id.gov.cn", client="w", url="https://window.lixia.gov.cn"),
-        system=(KIOSK,),
-    )
-    await desk.close()
-    await desk.open()
-    session.headers.update(BEARER)
-    origin = origin or desk.url("/").rstrip("/")
-    answer = await session.get(desk.url(), headers={"Origin": origin})
-    assert answer.status == status
-    answer.close()
-    if status == 200:
-        await (await session.ws_connect(desk.url(), origin=origin)).close()
-    else:
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await session.ws_connect(desk.url(), origin=origin)
-        assert refused.value.status == status
-    marked = await session.get(desk.url(), headers={"Sec-Fetch-Site": "cross-site"})
-    assert marked.status == 403
 
 
 async def test_rights_that_end_end_the_feed_with_a_word(

@@ -212,6 +212,27 @@ async def test_with_a_cookie_what_changes_something_comes_from_the_windows_own_p
         assert answer.status == status
 
 
+@pytest.mark.parametrize("feed", ["/v1/resident.v2/events", "/v1/events?contracts=resident.v2"])
+async def test_a_page_of_elsewhere_follows_nothing_with_its_onlookers_cookie(
+    client: TestClient[Any, Any], feed: str
+) -> None:
+    cookie = await logged_in(client)
+    own = f"http://{client.host}:{client.port}"
+    for headers, status in (
+        ({}, 200),
+        ({"Origin": own}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ):
+        answer = await client.get(feed, headers=cookie | headers)
+        assert answer.status == status, headers
+        answer.close()
+
+
 async def test_nobody_is_logged_in_from_elsewhere(client: TestClient[Any, Any]) -> None:
     answer = await client.post(
         "/v1/session", json={"token": ENOUGH}, headers={"Origin": "http://evil.example"}
