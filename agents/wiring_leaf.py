@@ -17,8 +17,8 @@ import structlog
 from agents.base.config import NodeFile
 from agents.base.run import Job, Part
 from agents.base.status import Status
-from agents.capture.http_kept import Kept, tell_waiting
-from agents.capture.outgoing import OutgoingSource
+from agents.capture.http_kept import Kept
+from agents.capture.outgoing import OutgoingSource, tell_waiting
 from agents.capture.source import Place, Source, SourceSettings
 from agents.kafka.grants import TOPIC, Announcement, Grants
 from agents.kafka.remembered import RememberedBulletin

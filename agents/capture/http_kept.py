@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.base.outgoing import MOST, Outgoing, OutgoingFull
+from agents.base.outgoing import Outgoing, OutgoingFull
 from agents.base.status import Hop
 from agents.capture.http_answer import Problem, Ticket
 from agents.capture.http_parse import Item
@@ -24,8 +24,6 @@ from contracts.rejected import Rejected
 
 #: Records and bytes of them that are put at once at most, in one transaction.
 TOGETHER, TOGETHER_BYTES = 2_000, 8 * 1024 * 1024
-#: A person should know after so many seconds that something waits, and see to it after so many.
-LATE, TOO_LATE = 60.0, 24 * 3600.0
 #: Seconds after which to try again when the outbox is full.
 _RETRY = 30
 #: Seconds between looks for ids that are old, and how many go at once.
@@ -208,26 +206,6 @@ class Kept:
             )
 
         return also
-
-
-def tell_waiting(outgoing: Outgoing, contract: str, hop: Hop) -> None:
-    """Say in ``hop`` how much of ``contract`` waits, and since when; an alarm where that is too much or
-    too long."""
-    waiting = outgoing.waiting(contract)
-    first = outgoing.after(contract, 0, 1) if waiting else ()
-    age = time.time() - first[0].time / 1e6 if first else 0.0
-    hop.gauges["outgoing_waiting_events"] = waiting
-    hop.gauges["outgoing_waiting_seconds"] = round(age, 1)
-    for told in (hop.warnings, hop.alarms):
-        told.pop("outgoing", None)
-    if not first or age < LATE:
-        return
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first[0].time / 1e6))
-    text = f"{waiting} records wait to be sent up since {since}"
-    if age >= TOO_LATE or waiting >= MOST // 2:
-        hop.alarms["outgoing"] = f"{text}; at {MOST} no more are taken. Mend the line."
-    else:
-        hop.warnings["outgoing"] = text
 
 
 def _no_room() -> Problem:

@@ -4,16 +4,20 @@ It waits in the agent's :class:`agents.base.outgoing.Outgoing` until Kafka has i
 that of the file and the record's number in it, so that what is told again after a crash is recognised.
 """
 
+import time
 from typing import Any
 
 from agents.base.errors import SourceMismatch
-from agents.base.outgoing import Waiting
+from agents.base.outgoing import MOST, Outgoing, Waiting
+from agents.base.status import Hop
 from agents.capture.source import Change, Changes, Place, SourceSettings, Unreadable
 from contracts.check import Checker
 from contracts.rejected import Rejected
 
 #: Records after which a read ends, and seconds an idle one waits.
 ENOUGH, IDLE = 1_000, 0.8
+#: A person should know after so many seconds that something waits, and see to it after so many.
+LATE, TOO_LATE = 60.0, 24 * 3600.0
 
 
 class OutgoingRecords(SourceSettings, frozen=True, kw_only=True, tag="outgoing"):
@@ -74,7 +78,7 @@ class OutgoingSource:
         changes = [self._change(each) for each in waiting]
         if waiting:
             self._at = waiting[-1].seq
-        self._hop.gauges["outgoing_waiting_records"] = float(outgoing.waiting(contract))
+        tell_waiting(outgoing, contract, self._hop)
         full = len(waiting) == ENOUGH
         return Changes(
             changes=changes,
@@ -95,3 +99,23 @@ class OutgoingSource:
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""
         self._outgoing.drop(self._contract, int(position["seq"]))
+
+
+def tell_waiting(outgoing: Outgoing, contract: str, hop: Hop) -> None:
+    """Say in ``hop`` how much of ``contract`` waits, and since when; an alarm where that is too much or
+    too long."""
+    waiting = outgoing.waiting(contract)
+    first = outgoing.after(contract, 0, 1) if waiting else ()
+    age = time.time() - first[0].time / 1e6 if first else 0.0
+    hop.gauges["outgoing_waiting_events"] = waiting
+    hop.gauges["outgoing_waiting_seconds"] = round(age, 1)
+    for told in (hop.warnings, hop.alarms):
+        told.pop("outgoing", None)
+    if not first or age < LATE:
+        return
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first[0].time / 1e6))
+    text = f"{waiting} records wait to be sent up since {since}"
+    if age >= TOO_LATE or waiting >= MOST // 2:
+        hop.alarms["outgoing"] = f"{text}; at {MOST} no more are taken. Mend the line."
+    else:
+        hop.warnings["outgoing"] = text

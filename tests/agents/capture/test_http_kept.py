@@ -14,7 +14,7 @@ from agents.base.outgoing import Outgoing
 from agents.base.status import Hop
 from agents.capture import http_kept
 from agents.capture.http_answer import Problem, Ticket
-from agents.capture.http_kept import Kept, tell_waiting
+from agents.capture.http_kept import Kept
 from agents.capture.http_parse import Item
 from contracts.subjects import CONTRACTS
 
@@ -123,20 +123,3 @@ async def test_ids_are_forgotten_a_day_after_what_they_name_went_up(
         outgoing._base.execute("UPDATE taken SET seconds = seconds - 5")
         await repeated(3)
         assert await repeated(1) == 0
-
-
-def test_how_much_waits_is_said_and_too_long_is_an_alarm(outgoing: Outgoing) -> None:
-    hop = Hop("capture", NAME, "HTTP intake", "up")
-    tell_waiting(outgoing, NAME, hop)
-    assert (hop.gauges["outgoing_waiting_events"], hop.trouble()) == (0, None)
-    outgoing.put(NAME, [("k", None)])
-    for ago, warned, alarmed in ((1, False, False), (120, True, False), (2 * 86_400, False, True)):
-        moment = time.time_ns() // 1000 - ago * 1_000_000
-        outgoing._base.execute("UPDATE waiting SET time = ?", (moment,))
-        tell_waiting(outgoing, NAME, hop)
-        assert ("outgoing" in hop.warnings, "outgoing" in hop.alarms) == (warned, alarmed)
-        assert hop.gauges["outgoing_waiting_seconds"] >= ago
-    assert "1 records wait to be sent up since" in (hop.trouble() or "")
-    outgoing.drop(NAME, 1)
-    tell_waiting(outgoing, NAME, hop)
-    assert not hop.alarms

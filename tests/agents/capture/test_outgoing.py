@@ -1,5 +1,6 @@
 """What a node itself has to tell, as a source: each record once, whatever was lost on either side."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from agents.base.outgoing import Outgoing
 from agents.base.requests import Requests
 from agents.base.status import Hop
 from agents.capture import outgoing as module
-from agents.capture.outgoing import OutgoingRecords, OutgoingSource
+from agents.capture.outgoing import OutgoingRecords, OutgoingSource, tell_waiting
 from agents.capture.published import Published
 from agents.capture.source import Change, Place, Unreadable
 from agents.kafka.cluster import Cluster
@@ -129,3 +130,21 @@ async def test_what_breaks_the_contract_becomes_a_dead_letter_and_the_rest_goes_
 def test_without_a_file_there_is_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(SourceMismatch):
         source(None, tmp_path)
+
+
+def test_how_much_waits_is_said_and_too_long_is_an_alarm(tmp_path: Path) -> None:
+    outgoing = Outgoing(tmp_path / "o.sqlite")
+    hop = Hop("capture", NAME, "HTTP intake", "up")
+    tell_waiting(outgoing, NAME, hop)
+    assert (hop.gauges["outgoing_waiting_events"], hop.trouble()) == (0, None)
+    outgoing.put(NAME, [("k", None)])
+    for ago, warned, alarmed in ((1, False, False), (120, True, False), (2 * 86_400, False, True)):
+        moment = time.time_ns() // 1000 - ago * 1_000_000
+        outgoing._base.execute("UPDATE waiting SET time = ?", (moment,))
+        tell_waiting(outgoing, NAME, hop)
+        assert ("outgoing" in hop.warnings, "outgoing" in hop.alarms) == (warned, alarmed)
+        assert hop.gauges["outgoing_waiting_seconds"] >= ago
+    assert "1 records wait to be sent up since" in (hop.trouble() or "")
+    outgoing.drop(NAME, 1)
+    tell_waiting(outgoing, NAME, hop)
+    assert not hop.alarms
