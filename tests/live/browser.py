@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
 FLAGS = (
@@ -23,11 +22,6 @@ FLAGS = (
     "--disable-sync",
 )
 _AXE = Path(__file__).parents[2] / ".cache/node/node_modules/axe-core/axe.min.js"
-
-MACHINE = {
-    "kind": "machine", "name": "this machine", "purpose": "at this machine", "corrections": True,
-    "login": {"token": False, "oidc": None},
-}  # fmt: skip
 
 
 @contextlib.asynccontextmanager
@@ -92,20 +86,3 @@ class Watched:
             for node in each["nodes"][:3]
         ]
         assert not bad, f"{state}:\n" + "\n".join(bad)
-
-
-async def stand_in(page: Page, path: str, body: object) -> None:
-    """Answer ``path`` with ``body`` where the window does not know it."""
-
-    async def answer(route: Route) -> None:
-        try:
-            real = await route.fetch()
-        except Exception:
-            await route.abort()
-            return
-        if real.status != 404:
-            await route.fulfill(response=real)
-        else:
-            await route.fulfill(status=200, body=json.dumps(body), content_type="application/json")
-
-    await page.route(path, answer)

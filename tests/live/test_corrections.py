@@ -16,12 +16,14 @@ from aiohttp import web
 
 from agents.demo.levels import Levels, fetch_json
 from agents.demo.people import COUNTY
-from agents.demo.servers import NotInstalled, free_ports
+from agents.demo.servers import free_ports
 from agents.kafka.cluster import Cluster
 from agents.kafka.reader import scan
 from agents.kafka.wire import Connection
 from agents.window.answer_table import DDL
 from agents.window.webhook import signature
+from tests.live.browser import Watched, chromium
+from tests.live.levels import resident, started
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
 
@@ -30,19 +32,8 @@ SECRET = "sixteen letters and more"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def levels() -> AsyncIterator[Levels]:
-    try:
-        started = await Levels(print, residents=200, licences=5).__aenter__()
-    except NotInstalled as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    yield started
-    await started.__aexit__()
-
-
-def resident(levels: Levels, at: int) -> str:
-    """The ``at``-th resident of the county."""
-    return [key for key, street in levels.clerks.residents.items() if street.startswith(COUNTY)][at]
+    async with started(residents=200, licences=5) as running:
+        yield running
 
 
 async def file(levels: Levels, key: str, field: str = "phone", **body: Any) -> dict[str, Any]:
@@ -157,6 +148,44 @@ async def test_a_correction_goes_up_is_answered_once_and_seen_at_the_window_whoe
     assert await answers_told(levels, filed["id"]) == ["received", "accepted"]
     assert (await command(levels, "37", "corrections", "list", "{}"))[1] == "no correction\n"
     assert (await command(levels, "3701", "corrections", "list", "{}"))[0] == 2
+
+
+async def test_a_clerk_files_a_correction_on_the_page_and_sees_the_owners_answer_there(
+    levels: Levels,
+) -> None:
+    key = resident(levels, 5)
+    async with chromium() as browser:
+        page = await browser.new_page(viewport={"width": 1366, "height": 768})
+        watched = Watched(page, levels.url(COUNTY, "/"))
+        await page.goto(levels.url(COUNTY, "/"))
+        await page.click("[data-language=en]")
+        await page.select_option("#contract", "resident.v2")
+        await page.fill("#key", key)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#record-title")
+        await page.click("#record-wrong")
+        await page.select_option("#propose-field", "phone")
+        await page.fill("#propose-value", "13805310005")
+        await page.fill("#propose-evidence", "本人到场")
+        await page.click("#propose-send")
+        await watched.until("!document.getElementById('propose').open")
+        listed = "#record-corrections"
+        await page.wait_for_selector(f"{listed} [data-state=received]", timeout=60_000)
+        _, told = await command(levels, "37", "corrections", "list", "{}", "--json")
+        (filed,) = [one for one in json.loads(told)["corrections"] if one["key"] == key]
+        assert (filed["proposed"], filed["evidence"]) == ("13805310005", "本人到场")
+        answer = ("corrections", "answer", "{}", filed["id"], "--accept", "--note", "已改")
+        assert (await command(levels, "37", *answer))[0] == 0
+        async with await psycopg.AsyncConnection.connect(levels.postgres.dsn("province")) as office:
+            await office.execute(
+                "UPDATE population.resident SET phone = '13805310005' WHERE citizen_no = %s", (key,)
+            )
+        await page.wait_for_selector(f"{listed} [data-state=accepted]", timeout=60_000)
+        assert "已改" in await page.inner_text(listed)
+        await watched.until(
+            "document.querySelector('[data-field=phone] dd').textContent.startsWith('13805310005')"
+        )
+        assert watched.trouble == []
 
 
 async def test_a_cut_line_keeps_nobody_from_filing(levels: Levels) -> None:

@@ -19,12 +19,12 @@ import pytest_asyncio
 
 from agents.demo.levels import Levels, fetch_json
 from agents.demo.people import COUNTY
-from agents.demo.servers import NotInstalled
 from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
 from agents.kafka.wire import Connection
 from contracts.envelope import event_of
-from tests.live.browser import MACHINE, Watched, chromium, stand_in
+from tests.live.browser import Watched, chromium
+from tests.live.levels import resident, started
 from tests.live.streams import until_true
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
@@ -32,19 +32,8 @@ pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def levels() -> AsyncIterator[Levels]:
-    try:
-        started = await Levels(print, residents=600, licences=20).__aenter__()
-    except NotInstalled as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    yield started
-    await started.__aexit__()
-
-
-def resident(levels: Levels, at: int) -> str:
-    """The ``at``-th resident of the county."""
-    return [key for key, street in levels.clerks.residents.items() if street.startswith(COUNTY)][at]
+    async with started(residents=600, licences=20) as running:
+        yield running
 
 
 async def change(levels: Levels, key: str, **columns: str) -> None:
@@ -108,9 +97,6 @@ async def test_a_clerk_looks_a_resident_up_and_sees_a_change_arrive(levels: Leve
                 color_scheme=theme,  # type: ignore[arg-type]
             )
             watched = Watched(page, levels.url(COUNTY, "/"))
-            await stand_in(page, "**/v1/session", MACHINE)
-            await stand_in(page, "**/v1/corrections?*", {"corrections": [], "next": None})
-            await stand_in(page, "**/history?*", {"changes": [], "since": None})
             await page.goto(levels.url(COUNTY, "/"))
             await page.click(f"[data-language={language}]")
             await page.wait_for_selector("#strip[data-state=good]")

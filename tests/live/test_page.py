@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route
 
-from tests.live.browser import MACHINE, Watched, chromium
+from tests.live.browser import Watched, chromium
 from tests.live.desk import LICENCE, RESIDENT, Desk
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
@@ -31,6 +31,12 @@ async def browser() -> AsyncIterator[Browser]:
 async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     async with Desk(tmp_path_factory.mktemp("desk")) as opened:
         yield opened
+
+
+MACHINE = {
+    "kind": "machine", "name": "this machine", "purpose": "at this machine", "corrections": True,
+    "login": {"token": False, "oidc": None},
+}  # fmt: skip
 
 
 class Owner:
