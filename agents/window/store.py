@@ -254,10 +254,10 @@ class Store(Readable):
             with self._writing(more and not found):
                 building = content.state == BUILDING
                 skip = building or ahead > self._size
-                applied, entered = Entering(self._base, content).enter(
-                    piece.topic, events, judge, self._entered, again=contract in self._again,
+                applied, entered = Entering(
+                    self._base, content, piece.topic, judge, again=contract in self._again,
                     refusing=contract in self._refusing, skip=skip,
-                )  # fmt: skip
+                ).enter(events, self._entered)  # fmt: skip
                 if applied.refused:
                     self._refusing.add(contract)
                 if not building:

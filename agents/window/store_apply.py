@@ -18,56 +18,49 @@ Row = tuple[Any, ...]
 
 
 class Entering:
-    """Slices being entered into ``content``, within one transaction of ``base``."""
+    """One slice of ``topic`` being entered into ``content``, within the transaction of ``base``.
 
-    def __init__(self, base: sqlite3.Connection, content: Content) -> None:
-        self._base = base
-        self._content = content
+    ``again`` it is told from the top, ``refusing`` there may be refused changes to forget; with ``skip``
+    changes are counted and get no row in the feed.
+    """
 
-    def enter(
+    def __init__(
         self,
+        base: sqlite3.Connection,
+        content: Content,
         topic: str,
-        events: Sequence[Event],
         judge: Judge | None,
-        seq: int,
         *,
         again: bool,
         refusing: bool,
         skip: bool,
-    ) -> tuple[Applied, int]:
-        """Apply ``events`` in their order; what it did, and the ``seq`` of the newest change, which was
-        ``seq``.
+    ) -> None:
+        self._base, self._content, self._topic, self._judge = base, content, topic, judge
+        self._again, self._refusing, self._skip = again, refusing, skip
 
-        ``again`` they are told from the top, ``refusing`` there may be refused changes to forget; with
-        ``skip`` changes are counted and get no row in the feed.
-        """
+    def enter(self, events: Sequence[Event], seq: int) -> tuple[Applied, int]:
+        """Apply ``events`` in their order; what it did, and the ``seq`` of the newest change, which was
+        ``seq``."""
         content = self._content
-        if content.fresh and skip and not again and all(each.value for each in events):
+        all_new = self._skip and not self._again and all(each.value for each in events)
+        if content.fresh and all_new:
             # While it is first filled nearly every key is new: nothing is looked up before one is not.
             self._base.execute("SAVEPOINT slice")
             try:
-                return self._enter(topic, events, judge, seq, again, refusing, skip, {}, {})
+                return self._enter(events, seq, {}, {})
             except sqlite3.IntegrityError:
                 content.fresh = False
                 self._base.execute("ROLLBACK TO slice")
             finally:
                 if self._base.in_transaction:
                     self._base.execute("RELEASE slice")
-        numbers, now = self._standing(events)
-        return self._enter(topic, events, judge, seq, again, refusing, skip, numbers, now)
+        return self._enter(events, seq, *self._standing(events))
 
     def _enter(
-        self,
-        topic: str,
-        events: Sequence[Event],
-        judge: Judge | None,
-        seq: int,
-        again: bool,
-        refusing: bool,
-        skip: bool,
-        numbers: dict[str, int],
-        now: dict[str, Row],
+        self, events: Sequence[Event], seq: int, numbers: dict[str, int], now: dict[str, Row]
     ) -> tuple[Applied, int]:
+        """``now`` are the rows there are of what ``events`` speak of, ``numbers`` their numbers."""
+        topic, judge, again, skip = self._topic, self._judge, self._again, self._skip
         applied = Applied([])
         contract = self._content.contract
         before: dict[str, Row] = dict(now) if now else {}
@@ -106,7 +99,7 @@ class Entering:
                                     no.rule, no.message)  # fmt: skip
                     applied.refused += 1
                     continue
-            if refusing or refused:
+            if self._refusing or refused:
                 refused[key] = None
             seq += 1
             if skip:
