@@ -114,6 +114,7 @@ class Delivery:
     async def run(self, sink: Sink, stop: asyncio.Event) -> None:
         """Tell ``sink`` everything until ``stop`` is set."""
         position = self._begin(await sink.where())
+        self._warn(position)
         self.hop.running()
         wanted: Collection[tuple[str, str]] = ()
         loop = asyncio.get_running_loop()
@@ -253,13 +254,18 @@ class Delivery:
         hop.lag = max(0, last - work.position.seq)
         hop.complete = min(work.complete.values(), default=0) or hop.complete
         hop.moved()
+        self._warn(work.position)
+
+    def _warn(self, position: Position) -> None:
+        """Say of what it does not have everything yet."""
+        warnings = self.hop.warnings
         for name in self.sights:
-            phase = work.position.contracts[name].phase
+            phase = position.contracts[name].phase
             if phase == "whole":
-                hop.warnings.pop(name, None)
+                warnings.pop(name, None)
             elif phase == "tell":
-                hop.warnings[name] = f"{name}: the whole state is being told"
+                warnings[name] = f"{name}: the whole state is being told"
             else:
-                hop.warnings[name] = (
+                warnings[name] = (
                     f"{name}: what is gone is taken away once the window itself has everything"
                 )

@@ -1,4 +1,5 @@
-"""Real servers for the live tests: one broker and one PostgreSQL for all of them."""
+"""Real servers for the live tests: one broker and one PostgreSQL for all of them, and others for those few
+modules that break them: an idle broker still takes its share of a core."""
 
 import asyncio
 import contextlib
@@ -39,6 +40,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def apart(servers: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder for servers of one module alone."""
+    folder: Path = servers / request.module.__name__.rpartition(".")[2]
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def kafka(servers: Path) -> Iterator[KafkaServer]:
     """A broker of its own for this run; topics are named after their test."""
@@ -52,22 +62,22 @@ def unshared(servers: Path) -> Iterator[KafkaServer]:
     yield from _started(KafkaServer(servers / f"kafka-{port}", port))
 
 
-@pytest.fixture(scope="session")
-def province(servers: Path) -> Iterator[KafkaServer]:
+@pytest.fixture(scope="module")
+def province(apart: Path) -> Iterator[KafkaServer]:
     """A broker behind a line, for tests that break lines and brokers."""
-    yield from _started(Behind(servers / "province", "province"))
+    yield from _started(Behind(apart / "province", "province"))
 
 
-@pytest.fixture(scope="session")
-def county(servers: Path) -> Iterator[KafkaServer]:
+@pytest.fixture(scope="module")
+def county(apart: Path) -> Iterator[KafkaServer]:
     """The broker at the other end of that line."""
-    yield from _started(Behind(servers / "county", "county"))
+    yield from _started(Behind(apart / "county", "county"))
 
 
-@pytest.fixture(scope="session")
-def three(servers: Path) -> Iterator[Three]:
+@pytest.fixture(scope="module")
+def three(apart: Path) -> Iterator[Three]:
     """Three brokers that are one cluster."""
-    yield from _started(Three(servers))
+    yield from _started(Three(apart))
 
 
 @pytest.fixture(scope="session")
@@ -76,15 +86,15 @@ def postgres(servers: Path) -> Iterator[PostgresServer]:
     yield from _started(PostgresServer(servers / "postgres", free_ports(1)[0]))
 
 
-@pytest.fixture(scope="session")
-def relative(servers: Path) -> Iterator[PostgresServer]:
+@pytest.fixture(scope="module")
+def relative(apart: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL with wal2json: Debian's own. As an old one it also stands for old versions."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/lib/wal2json.so"))
     if not found:
         pytest.skip("no wal2json here: apt-get install postgresql-15-wal2json")
     programs = found[-1].parent.parent / "bin"
     yield from _started(
-        PostgresServer(servers / "relative", free_ports(1)[0], "relative", programs=programs)
+        PostgresServer(apart / "relative", free_ports(1)[0], "relative", programs=programs)
     )
 
 

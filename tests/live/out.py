@@ -223,7 +223,8 @@ async def killed(folder: Path, settings: Window, count: int, seed: int, kills: i
             assert process.returncode == 0
             return
         await asyncio.sleep(chance.uniform(0.0, 0.5))
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may just have ended
+            process.kill()
         await process.communicate()
         kills -= 1
 

@@ -30,7 +30,7 @@ from tests.live.streams import ids, read_all
 
 pytestmark = pytest.mark.live
 
-ROWS, FAULTS = 12_000, 4
+ROWS, FAULTS = 6_000, 2
 
 
 class CaptureProcess(Server):

@@ -150,7 +150,7 @@ class _Elect(RequestStruct):  # type: ignore[misc]
 async def test_a_link_keeps_once_while_leaders_die_come_back_and_move(
     tmp_path: Path, three: Three
 ) -> None:
-    flow = Flow(tmp_path, "leaders", three, events=60_000, rate=1500)
+    flow = Flow(tmp_path, "leaders", three, events=30_000, rate=1500)
     async with flow.running():
         leader = await flow.leader()
         await leader.kill()

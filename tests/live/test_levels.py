@@ -263,7 +263,9 @@ async def test_a_second_agent_of_a_node_takes_over_and_the_first_ends(levels: Le
         await first.ready()
 
 
+@pytest.mark.slow
 async def test_the_demo_leaves_nothing_behind_when_killed() -> None:
+    """What CI sees of it: the guard of its servers, in the demo's own tests."""
     demo = subprocess.Popen(
         [sys.executable, "-m", "agents.cli", "demo"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

@@ -118,7 +118,7 @@ async def test_a_link_resumes_when_a_cut_line_returns(
     tmp_path: Path, province: Behind, county: Behind, way: str
 ) -> None:
     async with province.line() as line:
-        flow = Flow(tmp_path, "cut", province, county, line, way=way, events=20_000, rate=1500)
+        flow = Flow(tmp_path, "cut", province, county, line, way=way, events=10_000, rate=1500)
         async with flow.running():
             await flow.flows()
             line.cut()
@@ -145,7 +145,7 @@ async def test_a_link_resumes_over_a_line_with_300_ms_of_delay(
     tmp_path: Path, province: Behind, county: Behind, way: str
 ) -> None:
     async with province.line(delay=0.15) as line:
-        flow = Flow(tmp_path, "far", province, county, line, way=way, events=20_000, rate=1500)
+        flow = Flow(tmp_path, "far", province, county, line, way=way, events=10_000, rate=1500)
         async with flow.running():
             say(f"first event after {await flow.flows():.1f} s")
             line.cut()
@@ -175,7 +175,7 @@ async def test_a_backlog_drains_in_bounded_memory_when_the_parent_returns(
     async with province.line() as line:
         flow = Flow(
             tmp_path, "backlog", province, county, line,
-            events=300_000, sizes=(30, 300, 1500, 1500), codecs=(0, 0, CODECS["zstd"]),
+            events=150_000, sizes=(30, 300, 1500, 1500), codecs=(0, 0, CODECS["zstd"]),
         )  # fmt: skip
         line.cut()
         async with flow.running():

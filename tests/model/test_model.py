@@ -1,9 +1,11 @@
 """The protocol of a hop, in every order in which its steps can happen: Spin over hop.pml.
 
-Seen (Spin 6.5.2, one of two busy cores), every state each time, no error:
+Seen (Spin 6.5.2), every state each time, no error:
 
     events  lives     states    CPU    memory
-         3      3    20.7 M    40 s    1.6 GB    in CI
+         2      3     0.9 M     2 s    0.2 GB    in CI
+         4      2     0.9 M     2 s    0.2 GB    in CI
+         3      3    20.7 M    40 s    1.6 GB    pytest -m slow
          5      2     8.1 M    13 s    0.6 GB    pytest -m slow
          2      4    75.0 M   154 s    4.7 GB    pytest -m slow
 """
@@ -79,12 +81,13 @@ def _steps(trail: str) -> str:
     return "\n".join(one for one in lines if re.match(r"\d+ line\[|spin: (text|trail)", one))
 
 
+@pytest.mark.parametrize("size", ["EVENTS=2 LIVES=3", "EVENTS=4 LIVES=2"])
 def test_a_hop_loses_and_repeats_nothing_in_any_order_of_kills_takeovers_and_compaction(
-    tmp_path: Path,
+    size: str, tmp_path: Path
 ) -> None:
-    verdict = check(tmp_path, compiled=("-DCOLLAPSE",))
+    verdict = check(tmp_path, *size.split(), compiled=("-DCOLLAPSE",))
     assert not verdict.errors, verdict.trail
-    assert verdict.states > 10_000_000, "the model has lost steps"
+    assert verdict.states > 800_000, "the model has lost steps"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_the_checker_finds_what_goes_wrong_without(without: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["EVENTS=5 LIVES=2", "EVENTS=2 LIVES=4"])
+@pytest.mark.parametrize("size", ["EVENTS=3 LIVES=3", "EVENTS=5 LIVES=2", "EVENTS=2 LIVES=4"])
 def test_more_events_or_more_lives_change_nothing(size: str, tmp_path: Path) -> None:
     verdict = check(tmp_path, *size.split(), compiled=("-DCOLLAPSE",), megabytes=8000)
     assert not verdict.errors, verdict.trail
