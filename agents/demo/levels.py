@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from agents.demo.guard import Guard
 from agents.demo.office import Clerks
@@ -53,7 +53,7 @@ class Levels:
         """An address of the window of ``node``."""
         return f"http://127.0.0.1:{self.windows[node]}{path}"
 
-    async def __aenter__(self) -> "Levels":
+    async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:

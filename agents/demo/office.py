@@ -41,6 +41,8 @@ CREATE TABLE licence.certificate (
 );
 """
 
+#: Seconds the clerks wait for their database.
+AWAY = 60.0
 RESIDENT = "population.resident"
 LICENCE = "licence.certificate"
 
@@ -99,13 +101,14 @@ class Clerks:
     async def write_residents(self, rate: float, most: int | None, wrong: int = 0) -> None:
         """``rate`` writes a second, each its own transaction; ``most`` in all, ``wrong`` of them bad."""
         wrong_at = {(number + 1) * (most or 0) // (wrong + 1) for number in range(wrong)}
-        async with await psycopg.AsyncConnection.connect(
-            self._province, autocommit=True
-        ) as connection:
+        async with _Desk(self._province, _LOOK) as desk:
             async for number in _paced(rate, most):
-                await self._write(connection, bad=number in wrong_at)
+                if (planned := self._planned(bad=number in wrong_at)) is not None:
+                    await desk.write(planned)
+                    self._note(planned.write)
 
-    async def _write(self, connection: psycopg.AsyncConnection[Any], *, bad: bool) -> None:
+    def _planned(self, *, bad: bool) -> "_Planned | None":
+        """A write at random; None where its key is taken."""
         chance, people = self.people.chance, self.people
         kind: Kind = (
             "wrong"
@@ -118,57 +121,51 @@ class Clerks:
                 row["street_code"] = people.street(self._elsewhere())
             key = row["citizen_no"]
             if key in self.residents:
-                return
-            await connection.execute(_insert(RESIDENT, row), row)
-            if not bad:
-                self.residents[key] = row["street_code"]
-            self.journal.append(Write(kind, key, row["phone"], "", row["street_code"], rule))
-            return
+                return None
+            write = Write(kind, key, row["phone"], "", row["street_code"], rule)
+            return _Planned(write, _insert(RESIDENT, row), row)
         key = chance.choice(list(self.residents))
         was = self.residents[key]
         if kind == "delete":
-            await connection.execute(
-                "DELETE FROM population.resident WHERE citizen_no = %s", (key,)
-            )
-            del self.residents[key]
-            self.journal.append(Write(kind, key, "", was, ""))
-            return
+            statement = sql.SQL("DELETE FROM population.resident WHERE citizen_no = %(key)s")
+            return _Planned(Write(kind, key, "", was, ""), statement, {"key": key})
         street = was
         if kind == "move":
             there = was.startswith(COUNTY)
             street = people.street(self._elsewhere() if there else COUNTY)
         phone = people.phone()
-        await connection.execute(
-            "UPDATE population.resident SET phone = %s, street_code = %s WHERE citizen_no = %s",
-            (phone, street, key),
-        )
-        self.residents[key] = street
-        self.journal.append(Write(kind, key, phone, was, street))
+        return _Planned(Write(kind, key, phone, was, street), _UPDATE,
+                        {"phone": phone, "street": street, "key": key})  # fmt: skip
+
+    def _note(self, write: Write) -> None:
+        """``write`` is committed."""
+        self.journal.append(write)
+        if write.kind == "delete":
+            del self.residents[write.key]
+        elif write.kind != "wrong":
+            self.residents[write.key] = write.street
 
     async def write_licences(self, rate: float, most: int | None) -> None:
         """New and changed licences in the county."""
-        chance = self.people.chance
-        async with await psycopg.AsyncConnection.connect(
-            self._county, autocommit=True
-        ) as connection:
+        async with _Desk(self._county, _LOOK_LICENCE) as desk:
             async for _ in _paced(rate, most):
-                if chance.random() < 0.5 and self.licences:
-                    key = chance.choice(self.licences)
-                    capital = f"{10_000 + self.people.serial()}.00"
-                    await connection.execute(
-                        "UPDATE licence.certificate SET registered_capital = %s WHERE cert_no = %s",
-                        (capital, key),
-                    )
-                    self.licence_journal.append(Write("update", key, capital, COUNTY, COUNTY))
-                else:
-                    row = self.people.licence()
-                    row["registered_capital"] = f"{10_000 + self.people.serial()}.00"
-                    await connection.execute(_insert(LICENCE, row), row)
-                    key = row["cert_no"]
-                    self.licences.append(key)
-                    self.licence_journal.append(
-                        Write("insert", key, row["registered_capital"], "", COUNTY)
-                    )
+                planned = self._planned_licence()
+                await desk.write(planned)
+                self.licence_journal.append(planned.write)
+                if planned.write.kind == "insert":
+                    self.licences.append(planned.write.key)
+
+    def _planned_licence(self) -> "_Planned":
+        chance = self.people.chance
+        capital = f"{10_000 + self.people.serial()}.00"
+        if chance.random() < 0.5 and self.licences:
+            key = chance.choice(self.licences)
+            write = Write("update", key, capital, COUNTY, COUNTY)
+            return _Planned(write, _UPDATE_LICENCE, {"capital": capital, "key": key})
+        row = self.people.licence()
+        row["registered_capital"] = capital
+        write = Write("insert", row["cert_no"], capital, "", COUNTY)
+        return _Planned(write, _insert(LICENCE, row), row)
 
     async def rows(self, table: str, scope: str) -> list[dict[str, Any]]:
         """The province's rows of ``table`` whose street lies in ``scope``, as they are now."""
@@ -182,6 +179,76 @@ class Clerks:
                 (scope + "%",),
             )
             return await cursor.fetchall()
+
+
+_UPDATE = sql.SQL(
+    "UPDATE population.resident SET phone = %(phone)s, street_code = %(street)s"
+    " WHERE citizen_no = %(key)s"
+)
+
+
+#: What stands under a key.
+_LOOK = sql.SQL("SELECT phone FROM population.resident WHERE citizen_no = %s")
+_UPDATE_LICENCE = sql.SQL(
+    "UPDATE licence.certificate SET registered_capital = %(capital)s WHERE cert_no = %(key)s"
+)
+_LOOK_LICENCE = sql.SQL(
+    "SELECT registered_capital::text FROM licence.certificate WHERE cert_no = %s"
+)
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    """A write, and how it is made."""
+
+    write: Write
+    statement: sql.SQL | sql.Composed
+    values: dict[str, Any]
+
+
+class _Desk:
+    """A connection that comes back when the server was away, and knows then what it has committed."""
+
+    def __init__(self, dsn: str, look: sql.SQL) -> None:
+        self._dsn, self._look = dsn, look
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def __aenter__(self) -> "_Desk":
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._connection:
+            await self._connection.close()
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._dsn, autocommit=True, connect_timeout=2
+            )
+        return self._connection
+
+    async def write(self, planned: _Planned) -> None:
+        """Have it committed once. Raises psycopg.Error when the server is away for too long."""
+        again, until = False, time.monotonic() + AWAY
+        while True:
+            try:
+                connection = await self._open()
+                if not (again and await self._stands(connection, planned.write)):
+                    await connection.execute(planned.statement, planned.values)
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                again = True
+                await asyncio.sleep(0.1)
+
+    async def _stands(self, connection: psycopg.AsyncConnection[Any], write: Write) -> bool:
+        """Was it committed, though nobody heard of it?"""
+        cursor = await connection.execute(self._look, (write.key,))
+        row = await cursor.fetchone()
+        return (
+            row is None if write.kind == "delete" else row is not None and row[0] == write.version
+        )
 
 
 async def _paced(rate: float, most: int | None) -> AsyncIterator[int]:

@@ -1,4 +1,5 @@
-"""Benches beside the peers: python -m tests.bench NAME [--json] [--quick] [--case CASE …]."""
+"""Benches beside the peers: python -m tests.bench NAME [--json] [--quick] [--case CASE …]; and
+python -m tests.bench chaos [--seed N] [--minutes N] [--json] [--quick], which has none."""
 
 import argparse
 import asyncio
@@ -8,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from agents.base.errors import LevelsyncError
-from tests.bench import capture, contracts, relay, window
+from tests.bench import capture, chaos, contracts, relay, window
 from tests.bench.table import show
 
 
@@ -30,18 +31,27 @@ BENCHES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every copy was equal, 1 when not, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("bench", help=f"one of: {', '.join(BENCHES)}")
+    parser.add_argument("bench", help=f"one of: {', '.join(BENCHES)}, chaos")
     parser.add_argument("--json", action="store_true", help="one JSON object, not a table")
     parser.add_argument("--quick", action="store_true", help="in under a minute, rough figures")
     parser.add_argument("--case", action="append", default=[], help="only this case; repeatable")
+    parser.add_argument("--seed", type=int, default=1, help="of chaos: what is done when")
+    parser.add_argument("--minutes", type=float, help=f"of chaos: {chaos.MINUTES:.0f} if not said")
     args = parser.parse_args(arguments)
+    if args.bench == "chaos":
+        usual = chaos.QUICK_MINUTES if args.quick else chaos.MINUTES
+        return _answer(chaos.run(args.seed, args.minutes or usual), args)
     bench = BENCHES.get(args.bench)
     if bench is None:
         parser.error(f"no bench {args.bench!r}; there are: {', '.join(BENCHES)}")
     if unknown := [case for case in args.case if case not in bench.cases]:
         parser.error(f"no case {unknown[0]!r}; there are: {', '.join(bench.cases)}")
+    return _answer(bench.run(args.case, args.quick), args)
+
+
+def _answer(running: Coroutine[Any, Any, dict[str, Any]], args: argparse.Namespace) -> int:
     try:
-        answer = asyncio.run(bench.run(args.case, args.quick))
+        answer = asyncio.run(running)
     except LevelsyncError as error:
         print(f"bench {args.bench}: {error}", file=sys.stderr)
         return 1
