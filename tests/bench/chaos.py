@@ -9,6 +9,8 @@ subscriber at the county's window is cut off. Then everything runs again, and wh
 compared with what was written: see :mod:`agents.demo.proof`. ``equal`` is true only when nothing is missing,
 repeated, out of order or where it must not be.
 
+Tried: where a copy's end is not looked at on opening, seed 1 with ``--quick`` finds 4,240 repeats.
+
 Filling a disk needs the right to mount one of its own, and is left out without: ``faults`` says what was done.
 """
 
