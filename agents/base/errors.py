@@ -20,6 +20,8 @@ class LevelsyncError(Exception):
 
     policy = Policy.STOP
     hint = ""
+    #: What a command that meets it exits with.
+    exit_code = 1
 
     def __init__(self, message: str = "", /, **facts: Any) -> None:
         self.message = message or (self.__doc__ or "").strip().splitlines()[0]
@@ -57,6 +59,9 @@ class Superseded(LevelsyncError):
 
     policy = Policy.EXIT
     hint = "Only one agent may run for a node; stop one of the two."
+    #: One of its own, so that whoever starts agents does not start this one again: the two would take
+    #: the node from each other for ever.
+    exit_code = 3
 
 
 class GapFound(LevelsyncError):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 where the answer is no, or 2 for a wrong call."""
+    """Run one command; the exit code is 0, 1 where the answer is no, 2 for a wrong call, or 3 from an
+    agent whose node another one has taken over."""
     arguments = sys.argv[1:] if arguments is None else arguments
     args = _parser(contract=arguments[:1] == ["contract"]).parse_args(arguments)
     if args.command not in (run, demo):
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = args.command(args)
     except LevelsyncError as error:
         print(f"levelsync: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

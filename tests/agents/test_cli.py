@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agents.base.errors import Superseded
 from agents.cli import main
 from agents.cli.doctor_corrections import examine_corrections
 from agents.demo.servers import node_examples
@@ -106,3 +107,20 @@ def test_the_demo_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
         main(["demo", "--help"])
     assert caught.value.code == 0
     assert "--check" in capsys.readouterr().out
+
+
+def test_an_agent_whose_node_another_one_took_over_has_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """deploy/systemd names it: an agent started again would take the node back, and so on."""
+
+    async def serve(*_: object) -> None:
+        raise Superseded(writer="levelsync-370102-resident.v2")
+
+    monkeypatch.setattr("agents.agent.serve", serve)
+    file = tmp_path / "node.toml"
+    file.write_text(
+        '[node]\nid = "370102"\nname = "x"\nlevel = "county"\n[kafka]\nbootstrap = "127.0.0.1:1"\n'
+    )
+    assert main(["run", str(file)]) == 3
+    assert "taken over" in capsys.readouterr().err
