@@ -1,14 +1,13 @@
 """The node file: one TOML file says everything about one agent.
 
 Unknown fields are refused, defaults stand beside their field, and a wrong file is answered with the
-file, the dotted path, what was expected and what was found. Secrets come from the environment
-(``${NAME}``) or from a file (``${file:/path}``) and never print.
+file, the dotted path, what was expected and what was found. Secrets stand elsewhere
+(:mod:`agents.base.secret`) and never print.
 """
 
 import datetime
 import functools
 import operator
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ import msgspec
 
 from agents.base import leaf, window
 from agents.base.errors import ConfigError
+from agents.base.secret import filled
 from agents.base.table import (
     Table,
     Wrong,
@@ -272,7 +272,7 @@ def load(
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
     try:
-        config = msgspec.convert(_filled(raw, "$"), _with_sources(kinds), dec_hook=_path)
+        config = msgspec.convert(filled(raw, path), _with_sources(kinds), dec_hook=_path)
         _validate(config)
         if misfit := next(_misfits(config, contracts), None):
             raise misfit
@@ -563,32 +563,6 @@ def is_beside(node: str, other: str) -> bool:
 def is_above_or_at(node: str, other: str) -> bool:
     """Is ``node`` at the place of ``other`` or one above it, of whatever department?"""
     return within(scope_of(other), scope_of(node))
-
-
-_REFERENCE = re.compile(r"\$\{([^}]*)\}")
-
-
-def _filled(value: Any, path: str) -> Any:
-    """``value`` with every ``${…}`` replaced."""
-    if isinstance(value, dict):
-        return {key: _filled(inner, f"{path}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
-    if isinstance(value, str):
-        return _REFERENCE.sub(lambda match: _secret(match[1], path.removeprefix("$.")), value)
-    return value
-
-
-def _secret(name: str, path: str) -> str:
-    if name.startswith("file:"):
-        try:
-            return Path(name.removeprefix("file:")).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as wrong:
-            raise Wrong(f"a readable file for `${{{name}}}`", str(wrong), path) from None
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise Wrong(f"the environment variable `{name}`", "none", path) from None
 
 
 def _dotted(message: str) -> str:

@@ -1,0 +1,66 @@
+"""What stands as ``${…}`` in a node file: secrets, which are kept elsewhere and never print.
+
+``${NAME}`` is an environment variable, ``${file:/path}`` a file, and ``${credential:NAME}`` a file that
+the service manager hands over (systemd's ``LoadCredential=``); without one, a file in the folder
+``370102.credentials`` beside ``370102.toml``.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from agents.base.table import Wrong
+
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: What systemd puts before the name of a file whose whole folder it was given under this name.
+_FOLDER = "levelsync_"
+
+
+def filled(value: Any, file: Path, path: str = "$") -> Any:
+    """``value``, read from the node file ``file``, with every ``${…}`` in its place replaced.
+
+    ``path`` is where in the file it stands. Raises :class:`Wrong`, which names what is referred to and
+    never what it holds.
+    """
+    if isinstance(value, dict):
+        return {key: filled(inner, file, f"{path}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, file, f"{path}[{index}]") for index, inner in enumerate(value)]
+    if isinstance(value, str):
+        where = path.removeprefix("$.")
+        return _REFERENCE.sub(lambda match: _secret(match[1], file, where), value)
+    return value
+
+
+def _secret(name: str, file: Path, path: str) -> str:
+    kind, colon, rest = name.partition(":")
+    if kind == "file" and colon:
+        return _read(name, Path(rest), path)
+    if kind == "credential" and colon:
+        if not _NAME.fullmatch(rest):
+            raise Wrong("a credential's name, such as `${credential:licence}`", f"`{rest}`", path)
+        return _read(name, _credential(rest, file), path)
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise Wrong(f"the environment variable `{name}`", "none", path) from None
+
+
+def _credential(name: str, file: Path) -> Path:
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not given:
+        return file.parent / f"{file.stem}.credentials" / name
+    alone = Path(given) / name
+    return alone if alone.exists() else Path(given) / f"{_FOLDER}{name}"
+
+
+def _read(name: str, file: Path, path: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as wrong:
+        raise Wrong(f"a readable file for `${{{name}}}`", str(wrong), path) from None
+    except UnicodeDecodeError:
+        # What Python says quotes the bytes.
+        raise Wrong(f"a file in UTF-8 for `${{{name}}}`", "another encoding", path) from None
