@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import signal
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 
+from agents.base import service
 from agents.base.config import NodeFile
 from agents.base.errors import ConfigError, LevelsyncError
 from agents.base.run import Crew, collect_rarely, until
@@ -23,6 +25,9 @@ log = structlog.get_logger()
 GRACE = 10.0
 #: Seconds between looks at the node file, the grants and what operators asked for.
 LOOK = 1.0
+#: Seconds without a look after which the agent is no longer taken for alive: more than all its stages
+#: may take to drain.
+DEAD = 120.0
 
 
 async def serve(path: Path, config: NodeFile) -> None:
@@ -51,6 +56,7 @@ class Agent:
         self._stop, self._look = asyncio.Event(), asyncio.Event()
         self._reload = False
         self._stamp = _stamp(path)
+        self._looked = time.monotonic()
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT; SIGHUP reads the node file again."""
@@ -66,6 +72,10 @@ class Agent:
             beside = [
                 asyncio.create_task(work, name=name) for name, work in self._wiring.beside().items()
             ]
+            beside.append(
+                asyncio.create_task(service.keep_telling(seen, self._alive), name="service")
+            )
+            service.tell(READY="1")
             try:
                 async with Crew(GRACE, seen.hide) as crew:
                     await self._keep(crew)
@@ -75,7 +85,12 @@ class Agent:
                 await asyncio.gather(*beside, return_exceptions=True)
                 log.info("agent ends")
 
+    def _alive(self) -> bool:
+        """Does the agent itself go round? What its hops wait for does not count."""
+        return time.monotonic() - self._looked < DEAD
+
     def _end(self) -> None:
+        service.tell(STOPPING="1")
         self._stop.set()
         self._look.set()
 
@@ -92,6 +107,7 @@ class Agent:
         """Keep the crew as the node file, the grants and the operators want it."""
         wiring = self._wiring
         while not self._stop.is_set():
+            self._looked = time.monotonic()
             again = self._read_again()
             wiring.learn()
             self._take_requests()
