@@ -3,6 +3,7 @@
 import re
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from agents.sources import load
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", ".ci/run"]
+SCRIPTS = [
+    "deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", "deploy/systemd/install", ".ci/run",
+]  # fmt: skip
 
 
 def tracked() -> list[Path]:
@@ -50,13 +53,27 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
     assert "://" not in text
 
 
-@pytest.mark.parametrize("name", ["schemathesis", "oidc"])
+@pytest.mark.parametrize("name", ["schemathesis", "oidc", "tools"])
 def test_what_runs_in_an_environment_of_its_own_is_locked_too(name: str) -> None:
     text = (ROOT / "deploy" / f"{name}.lock").read_text(encoding="utf-8")
     packages = re.findall(r"^([a-z0-9-]+)==.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.M)
     assert packages == re.findall(r"^([a-z0-9-]+)==", text, re.M)
-    assert any(name in each for each in packages)
+    assert any(name in each for each in packages) or name == "tools"
     assert "://" not in text
+
+
+def test_what_an_agent_is_installed_with_is_part_of_what_is_tested() -> None:
+    pins = {
+        name: set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text(encoding="utf-8"), re.M))
+        for name in ("requirements.lock", "deploy/runtime.lock", "deploy/build.lock")
+    }
+    assert pins["deploy/runtime.lock"] <= pins["requirements.lock"]
+    assert pins["deploy/build.lock"] <= pins["requirements.lock"]
+    locked = {pin.partition("==")[0] for pin in pins["deploy/runtime.lock"]}
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[^a-z0-9-]", each)[0] for each in wanted["dependencies"]}
+    assert named <= locked
+    assert "pytest" not in locked
 
 
 def test_nothing_of_one_machine_is_in_the_repository() -> None:
