@@ -12,7 +12,8 @@ from agents.sources import load
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [
-    "deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", "deploy/systemd/install", ".ci/run",
+    "deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", "deploy/systemd/install",
+    "deploy/tools/build", ".ci/run",
 ]  # fmt: skip
 
 
