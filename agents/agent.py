@@ -76,6 +76,8 @@ class Agent:
                 asyncio.create_task(service.keep_telling(seen, self._alive), name="service")
             )
             service.tell(READY="1")
+            for task in beside:
+                task.add_done_callback(self._ended)
             try:
                 async with Crew(GRACE, seen.hide) as crew:
                     await self._keep(crew)
@@ -88,6 +90,15 @@ class Agent:
     def _alive(self) -> bool:
         """Does the agent itself go round? What its hops wait for does not count."""
         return time.monotonic() - self._looked < DEAD
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """What runs beside the jobs runs until it is cancelled: anything else must be seen."""
+        if task.cancelled():
+            return
+        error, name = task.exception(), task.get_name()
+        said = str(error) or type(error).__name__ if error else "it ended by itself"
+        log.error("a part beside the hops ended", part=name, error=said, exc_info=error)
+        self._seen.troubles[name] = f"`{name}` has ended: {said}. Start the agent anew."
 
     def _end(self) -> None:
         service.tell(STOPPING="1")

@@ -32,6 +32,7 @@ from agents.capture.source import Place, Source, SourceSettings
 from agents.kafka.bulletin import Bulletin
 from agents.kafka.cluster import Cluster
 from agents.kafka.grants import Announcement, Grants
+from agents.kafka.standing_letters import StandingLetters
 from agents.kafka.topics import CONTRACTS_TOPIC
 from agents.window.feed import Feed
 from agents.window.follow import Follow
@@ -88,6 +89,7 @@ class Wiring:
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
         self._requests = Requests(self._folder("requests"))
         self._revivals: dict[tuple[Kind, str], str] = {}
+        seen.revisions = self._revisions
         #: The grants on the parent's cluster, where it is not the nearest.
         self._granted: Grants | None = None
         self._desk = Desk(config.intake, _served(config)) if config.intake else None
@@ -108,6 +110,11 @@ class Wiring:
     def contracts(self) -> dict[str, Contract]:
         """The contracts known at this moment, by name."""
         return self._known.contracts
+
+    def _revisions(self) -> dict[str, str]:
+        """The revision of each contract that the node file speaks of."""
+        known, named = self._known.contracts, self.config.named
+        return {name: str(known[name].revision) for name in sorted(named) if name in known}
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Open what answers over HTTP, until ``stack`` closes. Raises LevelsyncError."""
@@ -174,6 +181,7 @@ class Wiring:
             "grants": self._grants.bulletin.run(),
             "contracts": self._published.run(),
             "watch-freshness": watch_freshness(self._seen, self._known.contracts, self._audit),
+            "letters": StandingLetters(self._here, self._seen).run(),
         }
         for field, certificate in self._certificates.items():
             tasks[f"certificate-{field}"] = certificate.watch()

@@ -22,6 +22,8 @@ class LevelsyncError(Exception):
     hint = ""
     #: What a command that meets it exits with.
     exit_code = 1
+    #: Does it say that events are missing or repeated, or that the place to go on from is gone?
+    gap = False
 
     def __init__(self, message: str = "", /, **facts: Any) -> None:
         self.message = message or (self.__doc__ or "").strip().splitlines()[0]
@@ -67,6 +69,7 @@ class Superseded(LevelsyncError):
 class GapFound(LevelsyncError):
     """The count of a watermark does not match what arrived: something is missing."""
 
+    gap = True
     hint = (
         "Nothing was passed on after it. Find out what happened upstream; `levelsync resync NODE.toml"
         " CONTRACT` then brings this copy in line with what upstream holds now."
@@ -76,6 +79,7 @@ class GapFound(LevelsyncError):
 class PositionGone(LevelsyncError):
     """The position to resume from no longer exists upstream."""
 
+    gap = True
     hint = (
         "The agent does not jump. Restore the upstream, or let `levelsync resync NODE.toml CONTRACT`"
         " bring this copy in line with what upstream holds now."
@@ -85,6 +89,7 @@ class PositionGone(LevelsyncError):
 class StreamReplaced(LevelsyncError):
     """The upstream topic is another one than before: it was deleted and made again."""
 
+    gap = True
     hint = PositionGone.hint
 
 
@@ -95,6 +100,7 @@ class SourceMismatch(LevelsyncError):
 class SlotLost(LevelsyncError):
     """The replication slot cannot continue from where the copy ends."""
 
+    gap = True
     hint = (
         "Nothing was told after the copy's end, and the agent does not guess. There are two ways out:"
         " bring back the server, or the backup, whose slot reaches back to the copy's end; or run"

@@ -26,13 +26,14 @@ async def watch_freshness(
 ) -> None:
     """Compare each window hop with the seconds its contract promises, until cancelled.
 
-    A hop that was never complete has no age and breaks nothing yet.
+    A hop that was never complete has no age and breaks nothing yet. Every hop learns what is promised.
     """
     broken: dict[int, tuple[Hop, float]] = {}
     while True:
         now = time.time()
         for hop in status.hops:
             contract = contracts.get(hop.contract)
+            hop.promise = contract.freshness if contract else None
             if hop.hop == "window" and hop.complete and contract:
                 _compare(hop, now, contract.freshness, broken, audit)
         await asyncio.sleep(every)

@@ -56,6 +56,7 @@ async def supervise(part: Part, stop: asyncio.Event) -> None:
             wait, said = BACKOFF[0], ""
         policy = error.policy if isinstance(error, LevelsyncError) else Policy.RETRY
         hop.error = str(error) or type(error).__name__
+        hop.gaps += isinstance(error, LevelsyncError) and error.gap
         if policy is not Policy.RETRY:
             hop.state = "stopped"
             bound.error("stopped", error=hop.error)

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from agents.base.metrics import Histogram, of_node, told_by
 
 log = structlog.get_logger()
 
@@ -16,6 +18,8 @@ Kind = Literal["capture", "view", "link", "window", "out", "answers"]
 
 #: Seconds without progress, where there should be some, after which a hop is not healthy.
 STUCK = 10.0
+#: The same while it begins or is brought in line, which takes its time where much is there.
+SLOW = 120.0
 
 
 class Hop(msgspec.Struct):
@@ -31,19 +35,31 @@ class Hop(msgspec.Struct):
     rejected: int = 0
     #: How often the contract's freshness promise was broken here.
     breaches: int = 0
+    #: How often events were missing or repeated, or the place to go on was gone.
+    gaps: int = 0
+    #: Seconds the contract promises to be younger than, None when it is not known.
+    promise: float | None = None
     #: Records upstream that were not read yet, None when not known.
     lag: int | None = None
     #: Microseconds since 1970 UTC up to which everything has arrived, 0 when not known.
     complete: int = 0
     #: Milliseconds from commit to here, ``{"p50": …, "p99": …}``, where it is measured.
     latency: Callable[[], dict[str, float] | None] = lambda: None
+    #: Seconds from commit to here of every event since the start, where it is measured.
+    latencies: Histogram | None = None
     #: Monotonic seconds at which the hop was last lost, 0 while it is not.
     lost_at: float = 0.0
     #: Monotonic seconds at which it last moved, or had nothing to move; 0 before the first time.
     moved_at: float = 0.0
     #: Microseconds since 1970 UTC at which it was last brought in line with upstream, 0 if never.
     aligned: int = 0
-    #: Further figures of this part's own, by their name in a metric, the unit last.
+    #: What it waits for that somebody else has to give, empty when for nothing: no trouble of this hop.
+    waits: str = ""
+    #: Monotonic seconds at which it was made.
+    made_at: float = msgspec.field(default_factory=time.monotonic)
+    #: Further metrics of this part's own, for as long as the hop is shown.
+    metrics: Callable[[], Iterator[Metric]] | None = None
+    #: Further figures of this part's own; :data:`agents.base.metrics.FIGURES` says what each is.
     gauges: dict[str, float] = {}
     #: What a person should know though it works, by a short name of what it is about.
     warnings: dict[str, str] = {}
@@ -52,7 +68,7 @@ class Hop(msgspec.Struct):
 
     def running(self) -> None:
         """The part works: called by it when everything it needs answers."""
-        self.state, self.error = "running", None
+        self.state, self.error, self.waits = "running", None, ""
         if self.lost_at:
             after = round(time.monotonic() - self.lost_at, 1)
             log.info("back", hop=self.hop, contract=self.contract, topic=self.to, after_s=after)
@@ -81,6 +97,11 @@ class Hop(msgspec.Struct):
             return f"away for {now - self.lost_at:.0f} s: {self.error}"
         if self.state == "running" and self.moved_at and now - self.moved_at > STUCK:
             return f"nothing moved for {now - self.moved_at:.0f} s, {self.lag} records wait"
+        if self.state in ("starting", "aligning") and not self.waits:
+            still = now - max(self.moved_at, self.made_at)
+            if still > SLOW:
+                doing = "begun" if self.state == "starting" else "come in line"
+                return f"has not {doing} for {still:.0f} s"
         return None
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,6 +116,9 @@ class Hop(msgspec.Struct):
             "events": self.events,
             "rejected": self.rejected,
             "breaches": self.breaches,
+            "gaps": self.gaps,
+            "promised_s": self.promise,
+            "waits": self.waits,
             "lag": self.lag,
             "complete": self.complete / 1e6 if self.complete else None,
             "latency_ms": self.latency(),
@@ -120,6 +144,10 @@ class Status(Collector):
         self.more: list[Callable[[], Iterator[Metric]]] = []
         #: Is it known which hops there are to be?
         self.planned = False
+        #: What is wrong with the agent beside its hops, by a short name of what it is about.
+        self.troubles: dict[str, str] = {}
+        #: The revision of each contract known here, by its name.
+        self.revisions: Callable[[], dict[str, str]] = dict
 
     def hop(self, kind: Kind, contract: str, from_: str, to: str) -> Hop:
         """A new hop, shown from now on."""
@@ -146,43 +174,25 @@ class Status(Collector):
             "node": self.node,
             "version": self.version,
             "ready": self.ready,
+            "troubles": dict(self.troubles),
+            "contracts": self.revisions(),
             "hops": [hop.as_dict() for hop in self.hops],
         }
 
     def collect(self) -> Iterator[Metric]:
-        labels = ["hop", "contract", "from", "to"]
-        events = CounterMetricFamily("levelsync_events", "Events passed on.", labels=labels)
-        rejected = CounterMetricFamily("levelsync_dead_letters", "Events refused.", labels=labels)
-        breaches = CounterMetricFamily(
-            "levelsync_freshness_breaches", "Freshness promises broken.", labels=labels
+        """For Prometheus; see :mod:`agents.base.metrics`."""
+        return of_node(self._collect(), self.node)
+
+    def _collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("levelsync_agent_info", "1; who runs here.", labels=["version"])
+        info.add_metric([self.version], 1)
+        ready = GaugeMetricFamily("levelsync_agent_ready", "1 while everything runs that should.")
+        ready.add_metric([], self.ready)
+        broken = GaugeMetricFamily(
+            "levelsync_agent_tasks_ended", "Parts beside the hops that ended and should not have."
         )
-        lag = GaugeMetricFamily("levelsync_lag_records", "Records not read yet.", labels=labels)
-        age = GaugeMetricFamily(
-            "levelsync_watermark_age_seconds", "Time since complete-as-of.", labels=labels
-        )
-        up = GaugeMetricFamily("levelsync_hop_running", "1 while the hop works.", labels=labels)
-        healthy = GaugeMetricFamily(
-            "levelsync_hop_healthy", "1 while the hop makes progress.", labels=labels
-        )
-        now = time.time()
-        gauges: dict[str, GaugeMetricFamily] = {}
-        for hop in self.hops:
-            values = [hop.hop, hop.contract, hop.from_, hop.to]
-            events.add_metric(values, hop.events)
-            rejected.add_metric(values, hop.rejected)
-            breaches.add_metric(values, hop.breaches)
-            up.add_metric(values, hop.state == "running")
-            healthy.add_metric(values, hop.trouble() is None)
-            if hop.lag is not None:
-                lag.add_metric(values, hop.lag)
-            if hop.complete:
-                age.add_metric(values, max(0.0, now - hop.complete / 1e6))
-            for name, value in hop.gauges.items():
-                if name not in gauges:
-                    gauges[name] = GaugeMetricFamily(
-                        f"levelsync_{name}", "A figure of the part's own.", labels=labels
-                    )
-                gauges[name].add_metric(values, value)
-        yield from (events, rejected, breaches, lag, age, up, healthy, *gauges.values())
+        broken.add_metric([], len(self.troubles))
+        yield from (info, ready, broken)
+        yield from told_by(self.hops, time.time())
         for more in self.more:
             yield from more()

@@ -50,6 +50,7 @@ _LOOK = 0.5
 class AwayTooLong(LevelsyncError):
     """The copy is so far behind that upstream may have forgotten deletions it never saw."""
 
+    gap = True
     hint = "`levelsync resync NODE.toml CONTRACT` brings it in line with what upstream holds now."
 
 
@@ -238,8 +239,10 @@ class Relay:
             async with Connection(self._upstream) as above:
                 counts = await until(stop, self._counts(above))
                 if counts is not None or stop.is_set():
+                    self.hop.waits = ""
                     yield above, counts
                     return
+            self.hop.waits = f"{', '.join(sorted(self._sources())) or self.hop.from_} upstream"
             if not said:
                 said = True
                 log.info(
@@ -309,6 +312,7 @@ class Relay:
             for part, end in ends.items():
                 # From here on no other agent resumes before this is done.
                 await self._mark_aligning(copy, part, end)
+                self.hop.moved()
                 await alignment.read_copy(copy.connection, part, copy.first(part), end.stop)
             await copy.drain()
             bounds, states = await self._settled(alignment, above, ends, bounds)
@@ -326,6 +330,7 @@ class Relay:
                 if told % 500 == 0:
                     await copy.flush()
                     copy.check()
+                    self.hop.moved()
                 if copy.overdue(part):
                     await self._mark_aligning(copy, part, ends[part])
             aligned = await self._aligned(copy, ends, states)
@@ -361,6 +366,7 @@ class Relay:
                     above, part, following[part], stop, states.get(part)
                 )
                 following[part] = stop
+            self.hop.waits = ""
             if all(state.time >= complete for state in states.values()):
                 return bounds, states
             if not said:
@@ -369,6 +375,7 @@ class Relay:
                     "waiting for upstream to be as complete as the copy", topic=self.hop.to,
                     contract=self.hop.contract,
                 )  # fmt: skip
+            self.hop.waits = "upstream to be as complete as the copy"
             await asyncio.sleep(_LOOK)
             bounds = await above.ends(bounds)
 

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from agents.base.errors import GapFound, StreamReplaced, Unavailable
+from agents.base.metrics import LATENCY, Histogram
 from agents.base.requests import Requests
 from agents.base.run import until
 from agents.base.status import Hop, Status, percentile
@@ -88,9 +89,11 @@ class Follow:
         self._aligning = False
         #: Records of each partition that were not read yet.
         self._lags: dict[Part, int] = {}
+        #: Where each partition is read on.
+        self._next: dict[Part, int] = {}
         self._much = False
         self._latencies: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
-        self.hop.latency = self.latency
+        self.hop.latency, self.hop.latencies = self.latency, Histogram(LATENCY)
 
     def use(self, contract: Contract) -> None:
         """From the next run on the events are checked against ``contract``."""
@@ -113,9 +116,11 @@ class Follow:
         if self.expected:
             self._status.show(self.hop)
         while not (topics := self._sources()):
+            self.hop.waits = "somebody here to have it: a source, or a grant of the parent's"
             if await until(stop, asyncio.sleep(0.2, True)) is None:
                 return
         self._status.show(self.hop)
+        self.hop.waits = ""
         self.hop.from_ = ", ".join(sorted(topics))
         self._remember(topics)
         async with Connection(self._cluster) as connection:
@@ -194,7 +199,7 @@ class Follow:
     async def read(self, stop: asyncio.Event, reader: Reader, counts: Mapping[str, int]) -> None:
         """Apply what ``reader`` brings until ``stop`` is set, other topics or more partitions than
         ``counts`` are to be read, or everything is to be read anew."""
-        looked = 0.0
+        looked, stood = 0.0, dict[Part, int]()
         async with Waiting(reader, stop) as waiting:
             while (pieces := await waiting.next()) is not None:
                 await self._take(pieces, waiting)
@@ -206,7 +211,9 @@ class Follow:
                     self.hop.complete = min(
                         (state.time for state in self._states.values()), default=0
                     )
-                self.hop.moved()
+                if self._next != stood or self.hop.lag == 0:
+                    stood = dict(self._next)
+                    self.hop.moved()
                 if time.monotonic() - looked > LOOK:
                     looked = time.monotonic()
                     self._look()
@@ -255,7 +262,7 @@ class Follow:
     def _apply(self, piece: Slice) -> list[Change]:
         """Apply one slice; the changes to tell of."""
         part = (piece.topic, piece.partition)
-        self._lags[part] = piece.end - piece.next
+        self._lags[part], self._next[part] = piece.end - piece.next, piece.next
         changes: list[Change] = []
         if piece.records:
             state = self._states.setdefault(part, Continuity())
@@ -296,11 +303,12 @@ class Follow:
         if since != self._store.last:
             self._feed.passed(self._store.last)
         now, moment = time.time_ns() // 1000, time.monotonic()
-        self._latencies.extend(
-            (moment, (now - change.time) / 1000)
-            for change in changes[-SAMPLES:]
-            if not change.copied
-        )
+        fresh = [(now - change.time) / 1000 for change in changes if not change.copied]
+        self._latencies.extend((moment, took) for took in fresh[-SAMPLES:])
+        if self._aligning or not self.hop.complete or self.hop.latencies is None:
+            return  # what is read for the first time, or told again, happened long ago
+        for took in fresh:
+            self.hop.latencies.observe(max(0.0, took / 1000))
 
     async def _aligned(self, counts: Mapping[str, int]) -> bool:
         """Everything was read again; True when reading is to begin once more."""

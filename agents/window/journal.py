@@ -153,16 +153,23 @@ class ChainedJournal:
 
     def metrics(self) -> Iterator[Metric]:
         """For :attr:`agents.base.status.Status.more`."""
-        for name, text, value in (
-            ("accesses", "Looks written down.", self.written),
-            ("accesses_refused", "Looks refused since they could not be written.", self.refused),
+        for counter, value in (
+            (CounterMetricFamily("levelsync_accesses", "Looks written down."), self.written),
             (
-                "accesses_left_out",
-                "Looks at no people's data that were not written.",
+                CounterMetricFamily(
+                    "levelsync_accesses_refused",
+                    "Looks refused since they could not be written.",
+                ),
+                self.refused,
+            ),
+            (
+                CounterMetricFamily(
+                    "levelsync_accesses_left_out",
+                    "Looks at no people's data that were not written.",
+                ),
                 self.left_out,
             ),
         ):
-            counter = CounterMetricFamily(f"levelsync_{name}", text)
             counter.add_metric([], value)
             yield counter
         waiting = GaugeMetricFamily(

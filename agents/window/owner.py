@@ -3,14 +3,23 @@
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
 import structlog
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from agents.base.config import CHINA
 from agents.base.freshness import Audit
+from agents.base.metrics import ANSWER as ANSWER_TIMES
+from agents.base.metrics import Histogram
 from agents.base.requests import Request, Requests
 from agents.base.run import until
 from agents.base.status import Hop
@@ -29,6 +38,9 @@ NOBODY = (
     "没有知晓该合同的上级数源节点，纠错无法送达"
     " | No owner above knows this contract: corrections travel upwards only"
 )
+
+
+_NONE = Histogram(ANSWER_TIMES)
 
 
 class Way(Protocol):
@@ -68,6 +80,12 @@ class Owner:
         self._node, self._owned, self._topmost = node, owned, topmost
         self._ready, self._requests, self._audit, self._ways = ready, requests, audit, ways
         self._workdays = Workdays(table.off, table.worked)
+        #: By contract: those that wait, and those of them that wait too long.
+        self._open, self._late = Counter[str](), Counter[str]()
+        #: By contract and decision; and by contract, how long it took.
+        self._answered: Counter[tuple[str, str]] = Counter()
+        self._took: dict[str, Histogram] = {}
+        hop.metrics = self.metrics
         self._told = book.outgoing.beside(
             "CREATE TABLE IF NOT EXISTS overdue (id TEXT PRIMARY KEY) WITHOUT ROWID;"
         )
@@ -102,17 +120,21 @@ class Owner:
 
     def _look(self) -> None:
         now, waiting, overdue = time.time(), 0, 0
+        open_, late = Counter[str](), Counter[str]()
         for line in self.book.open():
             if self.mine(line.contract):
                 if line.state == SENT:
                     self._receive(line)
                 waiting += 1
+                open_[line.contract] += 1
                 known = self.book.find(line.id)
                 if known and known.overdue(now):
                     overdue += 1
+                    late[line.contract] += 1
                     self._say_overdue(line)
             elif self._topmost and line.state == SENT:
                 self._say(line, "rejected", NOBODY, self._node)
+        self._open, self._late = open_, late
         gauges = self.hop.gauges
         gauges["corrections_open"], gauges["corrections_overdue"] = float(waiting), float(overdue)
         self.hop.warnings.pop("overdue", None)
@@ -181,7 +203,39 @@ class Owner:
         if len(note) > MOST_NOTE:
             raise NotAnswered(f"Expected a note of at most {MOST_NOTE} characters, got {len(note)}")
         self._say(line, state, note, by[:200])
+        self._count(line, state)
         log.info("correction answered", id=name, contract=line.contract, state=state)
+
+    def _count(self, line: Line, state: str) -> None:
+        self._answered[line.contract, state] += 1
+        known = self.book.find(line.id)
+        if known:
+            took = time.time() - known.correction.filed_at.timestamp()
+            self._took.setdefault(line.contract, Histogram(ANSWER_TIMES)).observe(max(0.0, took))
+
+    def metrics(self) -> Iterator[Metric]:
+        """For :attr:`agents.base.status.Hop.metrics`: corrections by the contract they are about."""
+        labels = ["contract"]
+        waiting = GaugeMetricFamily(
+            "levelsync_corrections_open", "Corrections that wait for an answer.", labels=labels
+        )
+        late = GaugeMetricFamily(
+            "levelsync_corrections_overdue", "Those that should have one by now.", labels=labels
+        )
+        answered = CounterMetricFamily(
+            "levelsync_corrections_answered", "Corrections answered here.",
+            labels=[*labels, "decision"],
+        )  # fmt: skip
+        took = HistogramMetricFamily(
+            "levelsync_correction_answer_seconds", "From the filing to the answer.", labels=labels
+        )
+        for name in sorted(self._owned):
+            waiting.add_metric([name], self._open[name])
+            late.add_metric([name], self._late[name])
+            for decision in ("accepted", "rejected"):
+                answered.add_metric([name, decision], self._answered[name, decision])
+            self._took.get(name, _NONE).tell(took, [name])
+        yield from (waiting, late, answered, took)
 
     def _serve_requests(self) -> None:
         for request in self._requests.pending(CORRECTION.name, "corrections", "answer"):

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from agents.base.requests import Asked, Requests
-from agents.base.status import Hop
+from agents.base.status import Hop, Status
 from agents.capture.source import Change, Changes, Outcome, Sweep, Unreadable
 from agents.cli.letters import asked
 from agents.demo.servers import KafkaServer
 from agents.kafka.cluster import Cluster
 from agents.kafka.letters import read_letters
+from agents.kafka.standing_letters import StandingLetters
+from agents.kafka.wire import Connection
 from contracts.envelope import event_of
 from contracts.model import Contract
 from contracts.rejected import Rejected
@@ -215,3 +217,29 @@ def counts(**some: int) -> dict[str, int]:
     """What a request is answered with."""
     names: Sequence[str] = ("replayed", "superseded", "refused", "unreadable", "dropped")
     return dict.fromkeys(names, 0) | some
+
+
+async def test_the_letters_that_wait_are_counted_as_they_come_and_go(
+    kafka: KafkaServer, tmp_path: Path
+) -> None:
+    """Red when ``StandingLetters._read`` leaves out tombstones: tried."""
+    async with office(kafka, tmp_path, "standing") as one:
+        status = Status("37", "test")
+        status.show(one.hop)
+        counted = StandingLetters(one.cluster, status)
+        async with Connection(one.cluster) as connection:
+            await one.tell(wrong(1, "370101", "one"), wrong(2, "370102", "two"))
+            await until_true(lambda: one.hop.rejected == 2)
+            await counted.look(connection)
+            # The copy hands over with the next watermark at the latest.
+            async with asyncio.timeout(10):
+                while one.hop.gauges["dead_letters_waiting"] != 2:
+                    await one.tell()
+                    await counted.look(connection)
+                    await asyncio.sleep(0.05)
+            await one.ask("drop", key="370101")
+            await counted.look(connection)
+            assert one.hop.gauges["dead_letters_waiting"] == 1
+            # Whoever counts from the beginning finds the same.
+            await StandingLetters(one.cluster, status).look(connection)
+            assert one.hop.gauges["dead_letters_waiting"] == 1

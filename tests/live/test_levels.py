@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from agents.demo.levels import Levels, fetch_json
 from agents.demo.people import COUNTY
@@ -26,6 +28,7 @@ from contracts.envelope import event_of
 from tests.live.browser import Watched, chromium
 from tests.live.levels import resident, started
 from tests.live.streams import until_true
+from tests.metrics_page import documented
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
 
@@ -300,3 +303,36 @@ def children(pid: int) -> list[int]:
             found.append(child)
             waiting.append(child)
     return found
+
+
+async def test_every_metric_of_running_agents_is_documented_and_its_labels_are_bounded(
+    levels: Levels,
+) -> None:
+    await until_ready(levels)
+    key = resident(levels, 0)
+    page, seen = documented(), set[str]()
+    for agent in levels.agents.values():
+        text = await asyncio.to_thread(_metrics, agent.listen)
+        assert key not in text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                name = sample.name
+                if family.type == "histogram":
+                    name = re.sub("_(bucket|count|sum)$", "", name)
+                if name.endswith("_created"):
+                    continue
+                seen.add(name)
+                kind, labels = page[name]
+                assert kind == family.type, name
+                assert sample.labels.keys() - {"le"} == {"node", *labels}, name
+                for label in sample.labels.values():
+                    assert len(label) < 200
+                    assert not re.search(r"\d{15}", label), "a citizen's number"
+    assert {"levelsync_latency_seconds", "levelsync_watermark_age_seconds"} <= seen
+    assert {"levelsync_dead_letters_waiting", "levelsync_freshness_promise_seconds"} <= seen
+
+
+def _metrics(listen: str) -> str:
+    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text

@@ -458,7 +458,7 @@ async def test_a_right_token_never_waits_for_the_wrong_ones(
         assert not all(task.done() for task in waiting)
     assert {task.result() for task in waiting} == {401, 429}
     metrics = await (await client.get("/metrics", headers=bearer(ENOUGH))).text()
-    assert 'levelsync_window_refused_total{why="token"} 60.0' in metrics
+    assert 'levelsync_window_refused_total{node="370102",why="token"} 60.0' in metrics
 
 
 async def asked(client: TestClient[Any, Any], path: str, headers: dict[str, str]) -> int:

@@ -187,3 +187,27 @@ async def test_nothing_is_received_before_what_was_answered_is_known(tmp_path: P
     assert [each["state"] for each in answer.facts["corrections"]] == ["received"]
     stop.set()
     await task
+
+
+def test_metrics_tell_corrections_by_the_contract_they_are_about(tmp_path: Path) -> None:
+    office, script, state = Office(tmp_path), Script(FROM), start()
+    filed = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=30)
+    about = {"contract": "resident.v2", "filed_at": filed.isoformat().replace("+00:00", "Z")}
+    first = office.arrives(script, 1, state, **about)
+    office.arrives(script, 2, state, **about)
+    office.owner._look()
+    office.owner.answer(first, "accepted", "", "a clerk")
+    office.owner._look()
+    told = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for metric in office.owner.metrics()
+        for sample in metric.samples
+    }
+    assert told["levelsync_corrections_open", "resident.v2"] == 1
+    assert told["levelsync_corrections_overdue", "resident.v2"] == 0
+    assert told["levelsync_corrections_answered_total", "accepted", "resident.v2"] == 1
+    assert told["levelsync_corrections_answered_total", "rejected", "resident.v2"] == 0
+    answered = "levelsync_correction_answer_seconds_bucket"
+    assert told[answered, "86400", "resident.v2"] == 0, "more than a day"
+    assert told[answered, "172800", "resident.v2"] == 1
+    assert first not in str(told)
