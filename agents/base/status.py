@@ -173,6 +173,7 @@ class Status(Collector):
         return {
             "node": self.node,
             "version": self.version,
+            "time": time.time(),
             "ready": self.ready,
             "troubles": dict(self.troubles),
             "contracts": self.revisions(),

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import accesses, backfill, corrections, files, letters, window
+    from agents.cli import accesses, backfill, corrections, files, letters, status, window
     from agents.demo.demo import add_arguments as demo_arguments
 
     parser = argparse.ArgumentParser(
@@ -70,12 +70,14 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
             run_doctor,
             "Are the servers around a node, and its rights there, as it needs them?",
         ),
-        ("status", status, "Lag, freshness and state of every hop of a running agent."),
     ):
         made = command(name, does, text)
         made.add_argument("node_file", type=Path, metavar="NODE.toml")
         if name != "run":
             made.add_argument("--json", action="store_true", help="for programs")
+    status.add(
+        command("status", None, "Lag, freshness and state of every hop of one agent, or of all.")
+    )
     again = command(
         "resync", resync, "Bring a contract's copies at this node in line with upstream's state."
     )
@@ -234,51 +236,6 @@ def _asked(address: str) -> dict[str, Any] | None:
     except (urllib.error.URLError, TimeoutError) as error:
         print(f"No agent answers at {address} ([agent] listen): {error}", file=sys.stderr)
         return None
-
-
-def status(args: argparse.Namespace) -> int:
-    from agents.sources import load
-
-    found = _asked(load(args.node_file).agent.listen)
-    if found is None:
-        return 1
-    if args.json:
-        print(json.dumps(found, ensure_ascii=False))
-    else:
-        _print_status(found)
-    return 0 if found["ready"] else 1
-
-
-def _print_status(found: dict[str, Any]) -> None:
-    print(f"node {found['node']}  levelsync {found['version']}")
-    print(f"{'hop':8} {'from → to':58} {'state':9} {'events':>9} {'lag':>6}  complete as of")
-    for hop in found["hops"]:
-        path = f"{hop['from']} → {hop['to']}"
-        age = f"{time.time() - hop['complete']:.1f} s ago" if hop["complete"] else "not known"
-        lag = "" if hop["lag"] is None else hop["lag"]
-        print(f"{hop['hop']:8} {path:58} {hop['state']:9} {hop['events']:9} {lag:>6}  {age}")
-        if hop["rejected"]:
-            what = "refused there" if hop["hop"] == "out" else "dead letters"
-            print(f"{'':8} {hop['rejected']} {what}")
-        if "copy_share" in hop["figures"] and hop["figures"]["copy_share"] < 1:
-            figures = hop["figures"]
-            print(f"{'':8} copies: {figures['copy_rows']:.0f} rows, {figures['copy_share']:.0%}")
-        if hop["figures"].get("file_rows"):
-            figures = hop["figures"]
-            print(
-                f"{'':8} a file: {figures['file_rows']:.0f} rows, {figures['file_share']:.0%} read,"
-                f" {figures.get('file_share_told', 0):.0%} told"
-            )
-        if hop["figures"].get("outgoing_waiting_events"):
-            figures = hop["figures"]
-            print(
-                f"{'':8} {figures['outgoing_waiting_events']:.0f} records wait to be sent up, the oldest"
-                f" for {figures['outgoing_waiting_seconds']:.0f} s"
-            )
-        if why := hop["error"] or hop["trouble"]:
-            print(f"{'':8} {why}")
-        for what in hop["warnings"]:
-            print(f"{'':8} {what}")
 
 
 def resync(args: argparse.Namespace) -> int:

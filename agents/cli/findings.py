@@ -78,8 +78,8 @@ def problems_told(
     ]
     for problem in problems:
         head = _coloured(f"{problem.dataschema}: {problem.rule}", "break")
-        lines += ["", head, *_wrapped(words(problem.message), _label())]
-        lines += _wrapped(words(problem.way_out), _label(words(_WAY_OUT)))
+        lines += ["", head, *wrapped(words(problem.message), _label())]
+        lines += wrapped(words(problem.way_out), _label(words(_WAY_OUT)))
         told = [each for each in problem.findings if each.severity != "note"] or problem.findings
         lines += _blocks(told, lang)
     return "\n".join(lines)
@@ -103,13 +103,13 @@ def _block(findings: Sequence[Finding], lang: Language) -> list[str]:
     column = max(width(each.path) for each in findings)
     for each in findings:
         path = each.path + " " * (column - width(each.path)) if column <= WIDEST // 3 else each.path
-        lines += _wrapped(f"{_value(each.old)} → {_value(each.new)}", f"{_label()}{path}  ")
-    lines += _wrapped(words(first.message), _label())
+        lines += wrapped(f"{_value(each.old)} → {_value(each.new)}", f"{_label()}{path}  ")
+    lines += wrapped(words(first.message), _label())
     if first.breaks:
         hurt = ("、" if lang == "zh" else ", ").join(words(AFFECTED[who]) for who in first.breaks)
-        lines += _wrapped(hurt, _label(words(_HURTS)))
+        lines += wrapped(hurt, _label(words(_HURTS)))
     if first.severity != "note" or first.breaks:
-        lines += _wrapped(words(first.way_out), _label(words(_WAY_OUT)))
+        lines += wrapped(words(first.way_out), _label(words(_WAY_OUT)))
     return lines
 
 
@@ -147,7 +147,7 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _wrapped(text: str, first: str) -> list[str]:
+def wrapped(text: str, first: str) -> list[str]:
     """``text`` behind ``first``, its further lines below its beginning."""
     room = max(20, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns) - width(first))
     rows = [""]

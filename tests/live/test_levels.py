@@ -332,6 +332,25 @@ async def test_every_metric_of_running_agents_is_documented_and_its_labels_are_b
     assert {"levelsync_dead_letters_waiting", "levelsync_freshness_promise_seconds"} <= seen
 
 
+async def test_one_command_shows_every_node_of_a_folder_as_a_tree(levels: Levels) -> None:
+    await until_ready(levels)
+    async with asyncio.timeout(60):
+        while True:  # a loaded machine may break a promise of seconds for a moment
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "agents.cli", "status", "--all", str(levels.folder)],
+                capture_output=True, text=True, check=False, timeout=30,
+            )  # fmt: skip
+            if done.returncode == 0:
+                break
+            await asyncio.sleep(0.5)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("3 nodes, ")
+    nodes = [re.split(r"[✓!] ", line)[1] for line in lines if "levelsync 0" in line]
+    assert [line.split()[0] for line in nodes] == ["37", "3701", "370102"]
+    assert any("resident.v2 2.0" in line and "link ↓ 3701" in line for line in lines)
+
+
 def _metrics(listen: str) -> str:
     with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
