@@ -17,6 +17,7 @@ from agents.base.config import IntakeTable, NodeFile, misfits
 from agents.base.errors import LevelsyncError
 from agents.base.freshness import Audit, watch_freshness
 from agents.base.health import health_app, listening
+from agents.base.history import FILE, keep_history
 from agents.base.known import Known
 from agents.base.outgoing import Outgoing
 from agents.base.requests import Asked, Requests
@@ -182,6 +183,7 @@ class Wiring:
             "contracts": self._published.run(),
             "watch-freshness": watch_freshness(self._seen, self._known.contracts, self._audit),
             "letters": StandingLetters(self._here, self._seen).run(),
+            "history": keep_history(self._seen, self._known.contracts, self._folder(FILE)),
         }
         for field, certificate in self._certificates.items():
             tasks[f"certificate-{field}"] = certificate.watch()

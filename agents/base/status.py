@@ -148,6 +148,8 @@ class Status(Collector):
         self.troubles: dict[str, str] = {}
         #: The revision of each contract known here, by its name.
         self.revisions: Callable[[], dict[str, str]] = dict
+        #: What a person should know of the agent itself, by a short name of what it is about.
+        self.warnings: dict[str, str] = {}
 
     def hop(self, kind: Kind, contract: str, from_: str, to: str) -> Hop:
         """A new hop, shown from now on."""
@@ -177,6 +179,7 @@ class Status(Collector):
             "ready": self.ready,
             "troubles": dict(self.troubles),
             "contracts": self.revisions(),
+            "warnings": list(self.warnings.values()),
             "hops": [hop.as_dict() for hop in self.hops],
         }
 
