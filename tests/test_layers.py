@@ -19,6 +19,7 @@ ORDER = {
     },
     "agents.client": {"contracts"},
     "agents.demo": {"contracts", "agents.base", "agents.kafka"},
+    "agents.report": {"contracts", "agents.base", "agents.kafka"},
     "agents.sources": {"contracts", "agents.base", "agents.capture"},
     "agents.wiring": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.relay",
@@ -37,7 +38,7 @@ ORDER = {
     },
     "agents.cli": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.window",
-        "agents.sources", "agents.agent", "agents.demo",
+        "agents.sources", "agents.agent", "agents.demo", "agents.report",
     },
 }  # fmt: skip
 #: Libraries by the one layer that may know them.
@@ -45,7 +46,14 @@ OUTSIDE = {
     "aiokafka": {"agents.kafka", "agents.capture", "agents.demo"},
     "psycopg": {"agents.capture", "agents.window", "agents.demo"},
     "aiomqtt": {"agents.base", "agents.capture", "agents.window"},
-    "sqlite3": {"agents.base", "agents.capture", "agents.relay", "agents.window", "agents.cli"},
+    "sqlite3": {
+        "agents.base",
+        "agents.capture",
+        "agents.relay",
+        "agents.window",
+        "agents.cli",
+        "agents.report",
+    },
     "aiohttp": {
         "agents.base",
         "agents.capture",

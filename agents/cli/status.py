@@ -62,7 +62,7 @@ def _one(args: argparse.Namespace) -> int:
 
 def _print_status(found: dict[str, Any]) -> None:
     print(f"node {found['node']}  levelsync {found['version']}")
-    for what in found["troubles"].values():
+    for what in (*found["troubles"].values(), *found["warnings"]):
         print(f"{'':8} {what}")
     print(f"{'hop':8} {'from → to':58} {'state':9} {'events':>9} {'lag':>6}  complete as of")
     for hop in found["hops"]:

@@ -50,9 +50,9 @@ class Break(NamedTuple):
     note: bool = False
 
 
-async def accesses(cluster: Cluster) -> AsyncIterator[Access]:
-    """Every access in this cluster's own and received topics, each topic in its order. Raises
-    Unavailable."""
+async def accesses(cluster: Cluster, since: float = 0.0) -> AsyncIterator[Access]:
+    """Every access in this cluster's own and received topics, each topic in its order; with ``since``,
+    seconds since 1970 UTC, about those written from then on. Raises Unavailable."""
     async with Connection(cluster) as connection:
         there = await connection.topics()
         for topic in sorted(there):
@@ -61,7 +61,12 @@ async def accesses(cluster: Cluster) -> AsyncIterator[Access]:
             for partition in range(there[topic]):
                 part = (topic, partition)
                 first, end = (await connection.ends([part]))[part]
-                async for record in scan(connection, part, first, end):
+                begin: int | None = first
+                if since:
+                    begin = await connection.first_since(part, int(since * 1000))
+                if begin is None:
+                    continue
+                async for record in scan(connection, part, begin, end):
                     if header(record.headers, "ce_type") in (TYPE, FENCE) or not record.value:
                         continue
                     yield Access(topic, record.offset, msgspec.json.decode(record.value), first > 0)

@@ -156,6 +156,13 @@ class Connection:
                 )
         return {part: (firsts[part], ends[part]) for part in parts}
 
+    async def first_since(self, part: Part, when: int) -> int | None:
+        """Offset of the first record of ``when``, milliseconds since 1970 UTC, or later; None if none."""
+        with failures(self.cluster):
+            async with asyncio.timeout(OPEN_S):
+                offset = (await self._offsets(await self.leaders([part]), when))[part]
+        return None if offset < 0 else offset
+
     async def _offsets(self, leaders: Mapping[int, list[Part]], when: int) -> dict[Part, int]:
         found = {}
         requests = [
