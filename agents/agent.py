@@ -98,7 +98,7 @@ class Agent:
         error, name = task.exception(), task.get_name()
         said = str(error) or type(error).__name__ if error else "it ended by itself"
         log.error("a part beside the hops ended", part=name, error=said, exc_info=error)
-        self._seen.troubles[name] = f"`{name}` has ended: {said}. Start the agent anew."
+        self._seen.troubles[name] = lambda: f"`{name}` has ended: {said}. Start the agent anew."
 
     def _end(self) -> None:
         service.tell(STOPPING="1")
@@ -149,7 +149,7 @@ class Agent:
                 ("node", self._config.node, config.node),
                 ("agent.listen", self._config.agent.listen, config.agent.listen),
                 ("agent.state", self._config.agent.state, config.agent.state),
-                ("kafka", self._config.kafka, config.kafka),
+                ("kafka", _own_address(self._config), _own_address(config)),
                 ("parent", _address(self._config), _address(config)),
                 ("window", _counter(self._config), _counter(config)),
                 ("corrections", bool(self._config.corrections), bool(config.corrections)),
@@ -198,6 +198,11 @@ def _counter(config: NodeFile) -> tuple[object, ...] | None:
     """What of the window cannot change while it is open."""
     window = config.window
     return (window.listen, window.certificate, window.key, window.feed) if window else None
+
+
+def _own_address(config: NodeFile) -> tuple[str, int] | None:
+    kafka = config.kafka
+    return (kafka.bootstrap, kafka.replicas) if kafka else None
 
 
 def _address(config: NodeFile) -> tuple[str, str, int] | None:

@@ -31,7 +31,7 @@ from agents.capture.intake import Intake
 from agents.capture.published import Published
 from agents.capture.source import Place, Source, SourceSettings
 from agents.kafka.bulletin import Bulletin
-from agents.kafka.cluster import Cluster
+from agents.kafka.cluster import nearest_cluster
 from agents.kafka.grants import Announcement, Grants
 from agents.kafka.standing_letters import StandingLetters
 from agents.kafka.topics import CONTRACTS_TOPIC
@@ -82,8 +82,7 @@ class Wiring:
         self.resync: dict[str, int] = {}
         self._path = path
         self._seen = seen
-        nearest, client = config.nearest, f"levelsync-{config.node.id}"
-        self._here = Cluster(nearest.bootstrap, nearest.replicas, client)
+        self._here = nearest_cluster(config, f"levelsync-{config.node.id}")
         self._grants = Grants(self._here)
         self._known = Known(config.node.id, config.trust)
         self._audit = self._made_audit()
@@ -178,6 +177,8 @@ class Wiring:
 
     def beside(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the jobs for as long as the agent does, by name."""
+        for bulletin in (self._grants.bulletin, self._published):
+            self._watch(bulletin)
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "grants": self._grants.bulletin.run(),
             "contracts": self._published.run(),
@@ -191,12 +192,17 @@ class Wiring:
             tasks["accesses"] = self._own.journal.run()
         return tasks
 
+    def _watch(self, bulletin: Bulletin, where: str = "") -> None:
+        """Show why a bulletin cannot be used."""
+        self._seen.troubles[f"{bulletin.topic.name}{where}"] = lambda: bulletin.trouble.why
+
     def _folder(self, name: str) -> Path:
         return self.config.agent.state / name
 
     def use(self, config: NodeFile) -> None:
         """The node file has changed."""
         self.config = config
+        self._here.access.use(config.nearest)
         self._known.use(config.trust)
         if self._own:
             self._own.use(config)

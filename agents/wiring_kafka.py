@@ -12,7 +12,7 @@ from agents.base.run import Job, Part
 from agents.base.status import Status
 from agents.kafka.audit import KafkaAudit
 from agents.kafka.bulletin import Bulletin
-from agents.kafka.cluster import Cluster
+from agents.kafka.cluster import Cluster, parent_cluster
 from agents.kafka.grants import Announcement, Grants, TopicTaken
 from agents.kafka.holdings import Holdings
 from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, own, received, view
@@ -47,7 +47,7 @@ class KafkaWiring(Wiring):
         self._above: Cluster | None = None
         self._published_above: Bulletin | None = None
         if parent:
-            self._above = Cluster(parent.bootstrap, parent.replicas, self._here.client)
+            self._above = parent_cluster(config, self._here.client)
             self._granted = Grants(self._above)
             self._published_above = Bulletin(self._above, CONTRACTS_TOPIC)
 
@@ -60,7 +60,10 @@ class KafkaWiring(Wiring):
         tasks = super().beside()
         tasks["watch-topics"] = self._holdings.run()
         tasks["audit"] = self._kafka_audit.run()
+        self._seen.troubles["levelsync.audit"] = lambda: self._kafka_audit.trouble.why
         if self._granted and self._published_above:
+            for bulletin in (self._granted.bulletin, self._published_above):
+                self._watch(bulletin, " above")
             tasks["grants-above"] = self._granted.bulletin.run()
             tasks["contracts-above"] = self._published_above.run()
         return tasks
@@ -68,6 +71,8 @@ class KafkaWiring(Wiring):
     def use(self, config: NodeFile) -> None:
         """See :meth:`Wiring.use`."""
         super().use(config)
+        if self._above and config.parent:
+            self._above.access.use(config.parent)
         self._owns_in(config)
 
     def _owns_in(self, config: NodeFile) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from agents.base import leaf, window
 from agents.base.errors import ConfigError
+from agents.base.kafka_access import Reach, beside, check_reach
 from agents.base.secret import filled
 from agents.base.table import (
     Table,
@@ -65,23 +66,24 @@ class Agent(Table, frozen=True):
     share: str = "1/1"
 
 
-class Kafka(Table, frozen=True):
-    bootstrap: str
-    #: Copies of each partition; three in production.
-    replicas: int = 1
+class Kafka(Reach, frozen=True):
+    """The node's own cluster."""
 
 
-class Parent(Table, frozen=True):
+class Parent(Reach, frozen=True, kw_only=True):
+    """The parent, and its cluster as this node reaches it."""
+
     id: str
-    bootstrap: str
-    replicas: int = 1
     #: Contracts to pull down from the parent, and to push up to it.
     pull: tuple[str, ...] = ()
     push: tuple[str, ...] = ()
 
     @property
     def kafka(self) -> Kafka:
-        return Kafka(bootstrap=self.bootstrap, replicas=self.replicas)
+        return Kafka(
+            bootstrap=self.bootstrap, replicas=self.replicas, tls=self.tls, sasl=self.sasl,
+            principal=self.principal,
+        )  # fmt: skip
 
 
 class SourceTable(Table, frozen=True, tag_field="kind"):
@@ -286,7 +288,11 @@ def load(
     intake = config.intake and _sealed(config.intake, path.parent)
     shown = config.window and window.sealed(config.window, path.parent)
     source = tuple(each.beside(path.parent) for each in config.source)
-    return msgspec.structs.replace(config, agent=agent, intake=intake, window=shown, source=source)
+    kafka = config.kafka and beside(config.kafka, path.parent)
+    parent = config.parent and beside(config.parent, path.parent)
+    return msgspec.structs.replace(
+        config, agent=agent, intake=intake, window=shown, source=source, kafka=kafka, parent=parent
+    )
 
 
 def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
@@ -334,6 +340,7 @@ def _validate(config: NodeFile) -> None:
         raise Wrong(f"`{level}`, the level of `{node.scope}`", f"`{node.level}`", "node.level")
     if config.kafka:
         check_address(config.kafka.bootstrap, "kafka.bootstrap", several=True)
+        check_reach(config.kafka, "kafka")
     check_address(config.agent.listen, "agent.listen")
     if config.window:
         window.check(config.window, config.agent.listen, node.scope)
@@ -534,6 +541,7 @@ def _parent(parent: Parent, node: Node) -> None:
         of = " of the same department as" if department_of(node.id) else ""
         raise Wrong(f"a node above{of} `{node.id}`", f"`{parent.id}`", "parent.id")
     check_address(parent.bootstrap, "parent.bootstrap", several=True)
+    check_reach(parent, "parent")
     for way in ("pull", "push"):
         names: tuple[str, ...] = getattr(parent, way)
         for index, name in enumerate(names):

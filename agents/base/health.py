@@ -27,8 +27,7 @@ def add_health(app: web.Application, status: Status) -> None:
     registry.register(status)
 
     async def healthz(_: web.Request) -> web.Response:
-        trouble = {hop.to: why for hop in status.hops if (why := hop.trouble())}
-        trouble |= status.troubles
+        trouble = {hop.to: why for hop in status.hops if (why := hop.trouble())} | status.trouble()
         stopped = [hop.to for hop in status.hops if hop.state == "stopped"]
         return web.json_response(
             {"ok": not trouble, "stopped": stopped, "trouble": trouble},

@@ -142,10 +142,10 @@ class Status(Collector):
         self.hops: list[Hop] = []
         #: Further metrics of parts that are no hop of one contract.
         self.more: list[Callable[[], Iterator[Metric]]] = []
+        #: Why what works beside the hops does not, by a short name; empty while it does.
+        self.troubles: dict[str, Callable[[], str]] = {}
         #: Is it known which hops there are to be?
         self.planned = False
-        #: What is wrong with the agent beside its hops, by a short name of what it is about.
-        self.troubles: dict[str, str] = {}
         #: The revision of each contract known here, by its name.
         self.revisions: Callable[[], dict[str, str]] = dict
         #: What a person should know of the agent itself, by a short name of what it is about.
@@ -171,13 +171,17 @@ class Status(Collector):
         """Does everything run that should?"""
         return self.planned and all(hop.ready for hop in self.hops)
 
+    def trouble(self) -> dict[str, str]:
+        """Why not everything beside the hops works, by a short name."""
+        return {name: why for name, ask in self.troubles.items() if (why := ask())}
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "node": self.node,
             "version": self.version,
             "time": time.time(),
             "ready": self.ready,
-            "troubles": dict(self.troubles),
+            "troubles": self.trouble(),
             "contracts": self.revisions(),
             "warnings": list(self.warnings.values()),
             "hops": [hop.as_dict() for hop in self.hops],
@@ -195,7 +199,7 @@ class Status(Collector):
         broken = GaugeMetricFamily(
             "levelsync_agent_tasks_ended", "Parts beside the hops that ended and should not have."
         )
-        broken.add_metric([], len(self.troubles))
+        broken.add_metric([], len(self.trouble()))
         yield from (info, ready, broken)
         yield from told_by(self.hops, time.time())
         for more in self.more:

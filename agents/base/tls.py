@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import ssl
 from pathlib import Path
 
@@ -65,6 +66,15 @@ class Certificate:
                 stat = file.stat()
                 found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
         return found
+
+
+def valid_until(file: Path) -> datetime.datetime:
+    """The moment, UTC, from which one of the certificates in a PEM file is not valid any more. Raises
+    OSError, ValueError."""
+    from cryptography import x509
+
+    found = x509.load_pem_x509_certificates(file.read_bytes())
+    return min(each.not_valid_after_utc for each in found)
 
 
 def certificate_of(certificate: Path, key: Path, field: str) -> Certificate | None:

@@ -274,16 +274,16 @@ def resync(args: argparse.Namespace) -> int:
 
 
 def grants(args: argparse.Namespace) -> int:
-    from agents.kafka.cluster import Cluster
+    from agents.kafka.cluster import nearest_cluster, parent_cluster
     from agents.kafka.grants import read_grants
     from agents.sources import load
 
     config = load(args.node_file)
     node = config.node.id
-    here = asyncio.run(read_grants(Cluster(config.nearest.bootstrap)))
+    here = asyncio.run(read_grants(nearest_cluster(config)))
     above: list[Announcement] = []
     if config.parent and config.kafka:
-        above = asyncio.run(read_grants(Cluster(config.parent.bootstrap)))
+        above = asyncio.run(read_grants(parent_cluster(config)))
     found = {
         "gives": [told for told in here if told.giver == node],
         "is_given": [told for told in (*here, *above) if told.to == node],

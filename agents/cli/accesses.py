@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def accesses(args: argparse.Namespace) -> int:
     """Both read this node's own topics of accesses and those that came from below."""
-    from agents.kafka.cluster import Cluster
+    from agents.kafka.cluster import nearest_cluster
     from agents.sources import load
 
     verify = args.what == "verify"
@@ -43,7 +43,7 @@ def accesses(args: argparse.Namespace) -> int:
     if config.kafka is None:
         print("Expected a node with [kafka]: a leaf's accesses are kept above", file=sys.stderr)
         return 2
-    here = Cluster(config.kafka.bootstrap)
+    here = nearest_cluster(config)
     if verify:
         return _verify(args, config, here)
     try:

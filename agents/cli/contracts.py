@@ -185,11 +185,10 @@ def known_at(node: Path | None) -> "Known":
 
 def _bulletin(config: "NodeFile") -> "Bulletin":
     from agents.kafka.bulletin import Bulletin
-    from agents.kafka.cluster import Cluster
+    from agents.kafka.cluster import nearest_cluster
     from agents.kafka.topics import CONTRACTS_TOPIC
 
-    nearest = config.nearest
-    return Bulletin(Cluster(nearest.bootstrap, nearest.replicas), CONTRACTS_TOPIC)
+    return Bulletin(nearest_cluster(config), CONTRACTS_TOPIC)
 
 
 def _day(day: datetime.date | None) -> str:

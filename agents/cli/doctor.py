@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agents.base.config import Kafka, NodeFile
+from agents.base.config import NodeFile
 from agents.base.duplicates import duplicates
 from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
@@ -22,7 +22,13 @@ from agents.capture.http_desk import Desk
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
 from agents.cli.doctor_corrections import examine_corrections
-from agents.kafka.cluster import Cluster
+from agents.kafka.cluster import (
+    Cluster,
+    NotAllowed,
+    NotLetIn,
+    nearest_cluster,
+    parent_cluster,
+)
 from agents.kafka.grants import Announcement, read_grants
 from agents.kafka.topics import dead, parse_received, received, view
 from agents.kafka.wire import Connection
@@ -43,12 +49,10 @@ async def examine_node(
 ) -> list[Found]:
     """Look at everything the agent of ``config`` will need."""
     found: list[Found] = [("agent", each) for each in await _agent(config)]
-    if config.kafka:
-        found += [("kafka", each) for each in await _kafka(config.kafka, config, contracts)]
-        if config.parent:
-            found += [("parent", each) for each in await _reached(config.parent.kafka, "parent")]
-    elif config.parent:
-        found += [("parent", each) for each in await _kafka(config.nearest, config, contracts)]
+    nearest = "kafka" if config.kafka else "parent"
+    found += [(nearest, each) for each in await _kafka(config, contracts)]
+    if config.kafka and config.parent:
+        found += [("parent", each) for each in await _above(config)]
     found += [
         (
             "node file",
@@ -168,46 +172,62 @@ async def _nobody(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 # ---- Kafka -----------------------------------------------------------------------------------
 
 
-async def _reached(kafka: Kafka, which: str) -> list[Finding]:
+async def _above(config: NodeFile) -> list[Finding]:
+    try:
+        return await _reached(parent_cluster(config))
+    except LevelsyncError as error:
+        return [_wrong_files(error)]
+
+
+async def _reached(cluster: Cluster) -> list[Finding]:
     """Is the cluster there?"""
-    cluster = Cluster(kafka.bootstrap, kafka.replicas)
+    which = cluster.access.field
     try:
         async with Connection(cluster) as connection:
             topics = await connection.topics()
-            found = [ok(kafka.bootstrap, f"answers, {len(topics)} topics may be seen")]
+            found = [ok(cluster.bootstrap, f"answers, {len(topics)} topics may be seen")]
             brokers = connection.brokers()
-            if brokers < kafka.replicas:
+            if brokers < cluster.replicas:
                 found.append(
                     wrong(
                         f"{which}.replicas",
-                        f"{kafka.replicas} copies are wanted, {brokers} brokers are there",
+                        f"{cluster.replicas} copies are wanted, {brokers} brokers are there",
                         "Topics cannot be made so: start the others, or lower it.",
                     )
                 )
             return found
     except LevelsyncError as error:
-        return [_away(kafka.bootstrap, error)]
+        return [_away(cluster.bootstrap, error)]
 
 
-async def _kafka(
-    kafka: Kafka, config: NodeFile, contracts: Mapping[str, Contract]
-) -> list[Finding]:
-    found = await _reached(kafka, "kafka" if config.kafka else "parent")
+async def _kafka(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Finding]:
+    try:
+        cluster = nearest_cluster(config)
+    except LevelsyncError as error:
+        return [_wrong_files(error)]
+    found = await _reached(cluster)
     if found[0].judgement == "wrong":
         return found
     try:
-        async with Connection(Cluster(kafka.bootstrap)) as connection:
+        async with Connection(cluster) as connection:
             there = await connection.topics()
         if config.kafka:
             found += _topics(there, config, contracts)
         else:
-            found += _of_leaf(there, await read_grants(Cluster(kafka.bootstrap)), config, contracts)
+            found += _of_leaf(there, await read_grants(cluster), config, contracts)
     except LevelsyncError as error:
-        found.append(_away(kafka.bootstrap, error))
+        found.append(_away(cluster.bootstrap, error))
     return found
 
 
+def _wrong_files(error: LevelsyncError) -> Finding:
+    field, _, found = error.message.partition(": ")
+    return wrong(field, found, "Name PEM files that this user may read.")
+
+
 def _away(address: str, error: LevelsyncError) -> Finding:
+    if isinstance(error, (NotLetIn, NotAllowed)):
+        return wrong(address, error.message, error.hint)
     said = ", ".join(str(value) for name, value in error.facts.items() if name == "said")
     return wrong(
         address,
@@ -313,7 +333,7 @@ async def _source(
         node=config.node.id,
         state=config.agent.state / "sources" / contract.name,
         requests=Requests(config.agent.state / "requests"),
-        published=Published(Cluster(config.nearest.bootstrap), contract, topic),
+        published=Published(nearest_cluster(config), contract, topic),
         hop=Hop("capture", contract.name, settings.collects, contract.name),
         desk=Desk(config.intake, ()) if config.intake else None,
         topic=topic,

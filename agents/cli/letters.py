@@ -37,7 +37,7 @@ def dead_letters(args: argparse.Namespace) -> int:
     and so does drop."""
     from agents.base.errors import LevelsyncError
     from agents.capture.replay import Selection
-    from agents.kafka.cluster import Cluster
+    from agents.kafka.cluster import nearest_cluster
     from agents.kafka.letters import find_letters
     from agents.sources import load
 
@@ -52,7 +52,7 @@ def dead_letters(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    cluster = Cluster(config.nearest.bootstrap)
+    cluster = nearest_cluster(config)
     topics = None if config.kafka else _own(config)
     letters = asyncio.run(find_letters(cluster, only, selected.takes, topics))
     if not changes:
@@ -102,7 +102,7 @@ def _settle(
     import msgspec
 
     from agents.base.requests import Requests
-    from agents.kafka.cluster import Cluster
+    from agents.kafka.cluster import nearest_cluster
     from agents.kafka.letters import drop_received
 
     counts = dict.fromkeys(
@@ -116,7 +116,7 @@ def _settle(
     others = [kept for kept in others if not _of_a_leaf(kept.part[0], config.node.id)]
     counts["not_here"] += count - len(others)
     if args.action == "drop":
-        asyncio.run(drop_received(Cluster(config.nearest.bootstrap), others))
+        asyncio.run(drop_received(nearest_cluster(config), others))
         counts["dropped"] += len(others)
     else:
         counts["not_here"] += len(others)

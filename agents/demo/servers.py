@@ -174,7 +174,8 @@ class Server:
 class KafkaServer(Server):
     """One broker in KRaft mode. Starting again keeps its data.
 
-    ``settings`` are added to the broker's own, or take their place.
+    ``settings`` are added to the broker's own, or take their place; ``formatting`` to the command that
+    formats its folder, such as ``--add-scram``.
     """
 
     def __init__(
@@ -184,8 +185,10 @@ class KafkaServer(Server):
         name: str = "kafka",
         settings: Mapping[str, object] | None = None,
         java: Sequence[str] = JAVA,
+        formatting: Sequence[str] = (),
     ) -> None:
         super().__init__(name, folder)
+        self._formatting = formatting
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
         self._settings = dict(settings or {})
@@ -204,7 +207,7 @@ class KafkaServer(Server):
             settings.write_text("".join(f"{name}={value}\n" for name, value in wanted.items()))
             tool = await asyncio.create_subprocess_exec(
                 *self._java, "-cp", classes, "kafka.tools.StorageTool",
-                "format", "-t", "levelsync-demo-cluster", "-c", str(settings),
+                "format", "-t", "levelsync-demo-cluster", "-c", str(settings), *self._formatting,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
             said, _ = await tool.communicate()

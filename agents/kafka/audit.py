@@ -14,6 +14,7 @@ import structlog
 from agents.base.errors import LevelsyncError
 from agents.kafka.cluster import Cluster, failures, plain_producer
 from agents.kafka.topics import Topic, ensure
+from agents.kafka.trouble import Trouble
 from contracts.envelope import Event, headers_of
 
 log = structlog.get_logger()
@@ -35,6 +36,8 @@ class KafkaAudit:
         self._node = node
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
         self._left_out = 0
+        #: Why it cannot be written.
+        self.trouble = Trouble(TOPIC.name)
 
     def tell(self, kind: str, contract: str, facts: Mapping[str, Any]) -> None:
         """Queue one event about ``contract``."""
@@ -56,8 +59,10 @@ class KafkaAudit:
     async def run(self) -> None:
         """Write what is told, until cancelled."""
         while True:
-            with contextlib.suppress(LevelsyncError, kafka_errors.KafkaError):
+            try:
                 await self._write()
+            except (LevelsyncError, kafka_errors.KafkaError) as error:
+                self.trouble.met(error)
             await asyncio.sleep(1.0)
 
     async def _write(self) -> None:
@@ -66,7 +71,7 @@ class KafkaAudit:
         producer = plain_producer(self._cluster)
         try:
             await ensure(self._cluster, [TOPIC])
-            with failures(self._cluster, topic=TOPIC.name):
+            with failures(self._cluster, "Write", topic=TOPIC.name):
                 await producer.start()
                 while True:
                     event = held[0]
@@ -74,6 +79,7 @@ class KafkaAudit:
                         TOPIC.name, event.value, event.key.encode(), headers=headers_of(event)
                     )
                     held.clear()
+                    self.trouble.over()
                     if self._left_out:
                         log.warning("audit events left out", count=self._left_out)
                         self._left_out = 0

@@ -11,6 +11,7 @@ from agents.base.errors import LevelsyncError
 from agents.kafka.cluster import Cluster, failures, plain_producer
 from agents.kafka.reader import scan
 from agents.kafka.topics import Topic, ensure
+from agents.kafka.trouble import Trouble
 from agents.kafka.wire import Connection
 
 
@@ -26,6 +27,8 @@ class Bulletin:
         self.known = False
         #: Counts what was read, so that a look without news costs nothing.
         self.version = 0
+        #: Why it cannot be read or written.
+        self.trouble = Trouble(name)
         self._every = every
         self._mine: dict[str, bytes] = {}
         self._changed = asyncio.Event()
@@ -39,8 +42,10 @@ class Bulletin:
     async def run(self) -> None:
         """Read, and write what is ours, until cancelled; while the cluster is away all stands."""
         while True:
-            with contextlib.suppress(LevelsyncError, kafka_errors.KafkaError):
+            try:
                 await self._follow()
+            except (LevelsyncError, kafka_errors.KafkaError) as error:
+                self.trouble.met(error)
             await asyncio.sleep(self._every)
 
     async def _follow(self) -> None:
@@ -53,6 +58,7 @@ class Bulletin:
                 await self.write(
                     {key: raw for key, raw in self._mine.items() if self.told.get(key) != raw}
                 )
+                self.trouble.over()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._every):
                         await self._changed.wait()
@@ -66,6 +72,7 @@ class Bulletin:
     async def read(self, connection: Connection, following: int) -> int:
         """Take in what stands from offset ``following`` on; where it ends. Raises Unavailable."""
         if self.topic.name not in await connection.topics():
+            await connection.permitted([self.topic.name])
             return following
         (bounds,) = (await connection.ends(self.topic.parts)).values()
         if following > bounds[1]:
@@ -89,7 +96,7 @@ class Bulletin:
             return
         await ensure(self.cluster, [self.topic])
         producer = plain_producer(self.cluster)
-        with failures(self.cluster, topic=self.topic.name):
+        with failures(self.cluster, "Write", topic=self.topic.name):
             try:
                 await producer.start()
                 for key, raw in told.items():

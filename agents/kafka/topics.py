@@ -15,7 +15,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from agents.base.errors import LevelsyncError, Unavailable
-from agents.kafka.cluster import ADMIN_MS, Cluster, failures
+from agents.kafka.cluster import ADMIN_MS, Cluster, Denied, failures
 from agents.kafka.wire import OPEN_S, Connection, Part
 from contracts.model import Contract
 
@@ -38,6 +38,7 @@ DEAD = {
 }
 
 
+_DENIED = kafka_errors.TopicAuthorizationFailedError.errno
 #: Signed contracts by contract and revision.
 CONTRACTS_TOPIC = "levelsync.contracts"
 
@@ -156,6 +157,7 @@ async def ensure(
         bootstrap_servers=cluster.bootstrap,
         client_id=cluster.client,
         request_timeout_ms=ADMIN_MS,
+        **cluster.access.arguments(),
     )
     with failures(cluster, topics=[topic.name for topic in (*missing, *short)]):
         try:
@@ -166,6 +168,8 @@ async def ensure(
                 more = {topic.name: NewPartitions(topic.partitions) for topic in short}
                 answer = await admin.create_partitions(more)
                 for name, code, *_ in answer.topic_errors:
+                    if code == _DENIED:
+                        raise Denied("Alter", "topic", name)
                     if code != 0:
                         raise kafka_errors.for_code(code)(name)
         finally:
@@ -195,6 +199,9 @@ async def _make(admin: AIOKafkaAdminClient, topics: list[Topic], replicas: int) 
         timeout_ms=int(OPEN_S * 1000),
     )
     for name, code, *_ in answer.topic_errors:
+        if code == _DENIED:
+            # Without Describe one that is there looks as if it were not.
+            raise Denied("Create (or Describe, where it is there already)", "topic", name)
         if code not in (0, kafka_errors.TopicAlreadyExistsError.errno):
             raise kafka_errors.for_code(code)(name)
 

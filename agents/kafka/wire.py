@@ -10,6 +10,7 @@ import collections
 import contextlib
 import io
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ import aiokafka.conn
 import aiokafka.errors as kafka_errors
 import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.fetch import FetchRequest_v11
@@ -30,7 +32,8 @@ from aiokafka.structs import BrokerMetadata, TopicPartition
 
 from agents.base.errors import PositionGone, Refused, Unavailable
 from agents.kafka.batches import Batch, Sealed, sealed
-from agents.kafka.cluster import Cluster, failures
+from agents.kafka.cluster import Cluster, Denied, failures, not_let_in
+from agents.kafka.refusal import looked_at, why
 
 T = TypeVar("T")
 
@@ -68,6 +71,14 @@ _LATEST, _EARLIEST = -1, -2
 _TOPIC_RESOURCE = 2
 #: Not known to aiokafka: a record the topic cannot take, such as one without a key when it is compacted.
 _INVALID_RECORD = 87
+#: What is raised where the other end hangs up.
+_SAID_NOTHING = (kafka_errors.KafkaConnectionError, ConnectionError, ssl.SSLError)
+#: Want of rights, by the kind of resource.
+_DENIED = {
+    kafka_errors.TopicAuthorizationFailedError.errno: "topic",
+    kafka_errors.TransactionalIdAuthorizationFailed.errno: "transactional id",
+    kafka_errors.ClusterAuthorizationFailedError.errno: "cluster",
+}
 #: The answers of brokers that are about to know.
 _SOON = (
     kafka_errors.CoordinatorNotAvailableError,
@@ -77,6 +88,20 @@ _SOON = (
 )
 #: Sockets are read in pieces up to this large; aiokafka's own limit is 64 KB.
 aiokafka.conn.READER_LIMIT = 1024 * 1024
+
+
+class _Bearer(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]
+    """Hears a broker that refuses the token: its answer then is not empty (RFC 7628, section 3.2.2), and
+    the one this takes the place of goes on as if it were let in."""
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if self._token_sent and payload:
+            raise kafka_errors.SaslAuthenticationFailed(payload[:200].decode(errors="replace"))
+        found: tuple[bytes, bool] | None = await super().step(payload)
+        return found
+
+
+aiokafka.conn.OAuthAuthenticator = _Bearer
 
 
 class Answer(msgspec.Struct):
@@ -109,15 +134,25 @@ class Connection:
             client_id=self.cluster.client,
             request_timeout_ms=ANSWER_MS,
             metadata_max_age_ms=METADATA_MS,
+            **self.cluster.access.arguments(),
         )
         try:
             with failures(self.cluster):
                 async with asyncio.timeout(OPEN_S):
-                    await self._client.bootstrap()
+                    await self._bootstrap(self._client)
         except BaseException:
             await self.close()
             raise
         return self
+
+    async def _bootstrap(self, client: "_Client") -> None:
+        try:
+            await client.bootstrap()
+        except _Silent as error:
+            access = self.cluster.access
+            if found := why(error, access) or await looked_at(error.host, error.port, access):
+                raise not_let_in(self.cluster, found) from error
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -135,6 +170,18 @@ class Connection:
             async with asyncio.timeout(OPEN_S):
                 seen = await self._open.fetch_all_metadata()
         return {topic: len(seen.partitions_for_topic(topic)) for topic in seen.topics()}
+
+    async def permitted(self, topics: Iterable[str]) -> None:
+        """Raise NotAllowed when we may not know whether one of ``topics`` is there."""
+        with failures(self.cluster):
+            answer = await self.ask(MetadataRequest(sorted(topics), False))
+            for code, topic, *_ in answer.topics:
+                _raise(code if code in _DENIED else 0, "Describe", topic)
+
+    async def ask(self, request: Any) -> Any:
+        """Send a small question to some broker; its answer. Raises what aiokafka does."""
+        async with asyncio.timeout(OPEN_S):
+            return await self._open.send(self._open.get_random_node(), request)
 
     def brokers(self) -> int:
         """How many brokers the cluster had when last heard of; asks nobody."""
@@ -177,7 +224,7 @@ class Connection:
         for answer in await asyncio.gather(*requests):
             for topic, partitions in answer.topics:
                 for partition, code, *_, offset in partitions:
-                    _raise(code)
+                    _raise(code, "Describe", topic)
                     found[topic, partition] = offset
         return found
 
@@ -202,6 +249,8 @@ class Connection:
                     by_node.setdefault(leader, []).append(part)
                 if missing is None:
                     return by_node
+                if missing[0] in client.cluster.unauthorized_topics:
+                    raise Denied("Describe", "topic", missing[0])
                 await asyncio.sleep(0.1 * attempt)
                 await client.force_metadata_update()
         raise Unavailable("A partition has no leader", partition=missing)
@@ -248,7 +297,7 @@ class Connection:
                         partition=answer.part[1],
                         offset=wanted[answer.part],
                     )
-                _raise(code)
+                _raise(code, "Read", answer.part[0])
                 answers.append(answer)
         return answers
 
@@ -270,7 +319,7 @@ class Connection:
                         answer = await client.send(
                             node, _InitProducerId(identity, 60_000, claim.producer, claim.epoch, {})
                         )
-                        _raise(answer.error_code)
+                        _raise(answer.error_code, "Write", identity)
                         claim.producer, claim.epoch = answer.producer_id, answer.producer_epoch
                         return
                     except (*_SOON, kafka_errors.NodeNotReadyError):
@@ -286,7 +335,7 @@ class Connection:
             offsets = {}
             for topic, partitions in response.topics:
                 for partition, code, offset, *_ in partitions:
-                    _raise(code)
+                    _raise(code, "Write", topic)
                     offsets[topic, partition] = offset
         return offsets
 
@@ -309,8 +358,7 @@ class Connection:
 
     async def _data_connection(self, node: int) -> Any:
         client = self._open
-        if not await client.ready(node, group=_DATA):
-            raise kafka_errors.NodeNotReadyError(f"broker {node} cannot be reached")
+        await client.ready(node, group=_DATA)
         connection = client._conns[node, _DATA]
         connection._request_timeout = None  # data may take its time, see _patiently
         connection._reader.__class__ = _FrameReader
@@ -346,19 +394,34 @@ def stalled(cluster: Cluster, **facts: object) -> Unavailable:
     return Unavailable(f"Kafka at {cluster.bootstrap} does not answer", **facts)
 
 
+class _Silent(kafka_errors.KafkaConnectionError):  # type: ignore[misc]
+    """A listener ended the connection and did not say why."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        super().__init__(f"{host}:{port} ends the connection")
+
+
 class _Client(AIOKafkaClient):  # type: ignore[misc]
-    """Goes on over the connection on which it met the cluster: a new one costs two round trips."""
+    """Goes on over the connection on which it met the cluster: a new one costs two round trips. And it
+    tells why it cannot connect."""
+
+    #: Why the last attempt to connect failed.
+    _failed: Exception | None = None
 
     async def bootstrap(self) -> None:
-        """Connect to the first address that answers. Raises KafkaConnectionError."""
+        """Connect to the first address that answers. Raises KafkaConnectionError from what went wrong
+        at the last."""
         for host, port, _ in self.hosts:
             self.cluster._brokers = {_ANY: BrokerMetadata(_ANY, host, port, None)}
-            if not await self.ready(_ANY):
+            first = await self._get_conn(_ANY)
+            if first is None:
                 continue
-            first = self._conns.pop((_ANY, ConnectionGroup.DEFAULT))
+            del self._conns[_ANY, ConnectionGroup.DEFAULT]
             try:
                 self.cluster.update_metadata(await first.send(MetadataRequest([])))
-            except (kafka_errors.KafkaError, TimeoutError):
+            except (kafka_errors.KafkaError, TimeoutError) as error:
+                self._failed = error
                 first.close()
                 continue
             for broker in self.cluster.brokers():
@@ -370,7 +433,63 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
             if not self.cluster.broker_metadata(_ANY):
                 self._sync_task = asyncio.create_task(self._md_synchronizer(), name="metadata")
                 return
-        raise kafka_errors.KafkaConnectionError(f"No broker answers at {self._bootstrap_servers}")
+        if isinstance(self._failed, _SAID_NOTHING) and not isinstance(
+            self._failed, ConnectionRefusedError
+        ):
+            raise _Silent(host, port) from self._failed
+        raise kafka_errors.KafkaConnectionError(
+            f"No broker answers at {self._bootstrap_servers}"
+        ) from self._failed
+
+    async def ready(
+        self, node_id: int, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
+    ) -> bool:
+        """True; raises NodeNotReadyError from the reason."""
+        if await self._get_conn(node_id, group=group) is None:
+            raise kafka_errors.NodeNotReadyError(
+                f"broker {node_id} cannot be reached"
+            ) from self._failed
+        return True
+
+    async def _get_conn(
+        self,
+        node_id: int,
+        *,
+        group: ConnectionGroup = ConnectionGroup.DEFAULT,
+        no_hint: bool = False,
+    ) -> Any:
+        """As the one it takes the place of, and remembers why there is none."""
+        key = (node_id, group)
+        if key in self._conns:
+            if self._conns[key].connected():
+                return self._conns[key]
+            del self._conns[key]
+        broker = self.cluster.broker_metadata(node_id)
+        try:
+            if broker is None:
+                raise kafka_errors.StaleMetadata(f"broker {node_id} is not known any more")
+            async with self._get_conn_lock:
+                if key not in self._conns:
+                    self._conns[key] = await create_conn(
+                        broker.host,
+                        broker.port,
+                        client_id=self._client_id,
+                        request_timeout_ms=self._request_timeout_ms,
+                        ssl_context=self._ssl_context,
+                        security_protocol=self._security_protocol,
+                        on_close=self._on_connection_closed,
+                        max_idle_ms=self._connections_max_idle_ms,
+                        sasl_mechanism=self._sasl_mechanism,
+                        sasl_plain_username=self._sasl_plain_username,
+                        sasl_plain_password=self._sasl_plain_password,
+                        sasl_oauth_token_provider=self._sasl_oauth_token_provider,
+                    )
+        except (OSError, TimeoutError, kafka_errors.KafkaError, ValueError) as error:
+            self._failed = error
+            self.force_metadata_update()
+            return None
+        self._failed = None
+        return self._conns[key]
 
 
 class Claim(msgspec.Struct):
@@ -727,9 +846,13 @@ def _moved(connection: Any) -> int:
     return 0
 
 
-def _raise(code: int) -> None:
+def _raise(code: int, right: str = "", name: str = "") -> None:
+    """Raise what ``code`` stands for, unless it is 0. Where it is a want of rights, that is the one we
+    asked for, on the topic or transactional id of that name."""
     if code == _INVALID_RECORD:
         raise Refused
+    if code in _DENIED:
+        raise Denied(right, _DENIED[code], name)
     if code:
         raise kafka_errors.for_code(code)
 

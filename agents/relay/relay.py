@@ -260,6 +260,7 @@ class Relay:
                 there = await above.topics()
                 if topics <= there.keys():
                     return {topic: there[topic] for topic in topics}
+                await above.permitted(topics - there.keys())
             await asyncio.sleep(0.25)
         return None
 

@@ -126,6 +126,7 @@ class Follow:
         async with Connection(self._cluster) as connection:
             there = await connection.topics()
             if missing := topics - there.keys():
+                await connection.permitted(missing)
                 raise Unavailable("A topic is not there", topics=sorted(missing))
             counts = {topic: there[topic] for topic in topics}
             start = await self._start(connection, counts)

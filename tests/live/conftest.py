@@ -14,8 +14,9 @@ import pytest
 
 from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_ports
 from tests.live.brokers import Behind, Three
+from tests.live.secure import SecureKafka
 
-_Kind = TypeVar("_Kind", KafkaServer, PostgresServer, Three)
+_Kind = TypeVar("_Kind", KafkaServer, PostgresServer, Three, SecureKafka)
 
 
 def _started(server: _Kind) -> Iterator[_Kind]:
@@ -78,6 +79,12 @@ def county(apart: Path) -> Iterator[KafkaServer]:
 def three(apart: Path) -> Iterator[Three]:
     """Three brokers that are one cluster."""
     yield from _started(Three(apart))
+
+
+@pytest.fixture(scope="module")
+def secure(apart: Path) -> Iterator[SecureKafka]:
+    """A broker that checks who comes and what they may do."""
+    yield from _started(SecureKafka(apart / "secure", "secure"))
 
 
 @pytest.fixture(scope="session")
