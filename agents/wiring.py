@@ -18,8 +18,10 @@ from agents.base.errors import LevelsyncError
 from agents.base.freshness import Audit, watch_freshness
 from agents.base.health import health_app, listening
 from agents.base.history import FILE, keep_history
+from agents.base.keyring import Keyring, Signer
 from agents.base.known import Known
 from agents.base.outgoing import Outgoing
+from agents.base.proof import Trust
 from agents.base.requests import Asked, Requests
 from agents.base.run import Job, Part
 from agents.base.status import Hop, Kind, Status
@@ -35,6 +37,7 @@ from agents.kafka.cluster import nearest_cluster
 from agents.kafka.grants import Announcement, Grants
 from agents.kafka.standing_letters import StandingLetters
 from agents.kafka.topics import CONTRACTS_TOPIC
+from agents.kafka.writers import Signatures, writer_of
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
@@ -85,6 +88,11 @@ class Wiring:
         self._here = nearest_cluster(config, f"levelsync-{config.node.id}")
         self._grants = Grants(self._here)
         self._known = Known(config.node.id, config.trust)
+        #: The keys this node signs with, and whose it takes.
+        self._ring = Keyring(config.agent.key)
+        self._ring.look()
+        self._signer = Signer(config.node.id, self._ring)
+        self._trust = Trust(config.node.id, config.trust, self._ring.own)
         self._audit = self._made_audit()
         self._published = Bulletin(self._here, CONTRACTS_TOPIC)
         self._requests = Requests(self._folder("requests"))
@@ -204,6 +212,8 @@ class Wiring:
         self.config = config
         self._here.access.use(config.nearest)
         self._known.use(config.trust)
+        self._trust.use(config.trust)
+        self._ring.path = config.agent.key
         if self._own:
             self._own.use(config)
         if config.intake and self._desk:
@@ -218,7 +228,8 @@ class Wiring:
         self._grants.announce(told)
 
     def learn(self) -> None:
-        """Take in what was published."""
+        """Take in what was published, and keys that were changed."""
+        self._ring.look()
         for bulletin in self._bulletins():
             learnt = self._known.learn(bulletin.told)
             if learnt.taken:
@@ -310,6 +321,7 @@ class Wiring:
                     feed=self._feed,
                     sources=partial(self._held, name),
                     requests=self._requests,
+                    signatures=self._signatures(),
                 )
 
             make = partial(self._following, follow, given, sunset)
@@ -427,7 +439,18 @@ class Wiring:
             kind=str(settings.__struct_config__.tag),
             predecessor=settings.took_over_from,
             topic=topic,
+            signer=self._signer,
         )
+
+    def _signatures(self) -> Signatures:
+        """How the signatures of topics on the nearest cluster are read."""
+        return Signatures(self._trust, self._writer)
+
+    def _writer(self, topic: str) -> str:
+        """The node that writes ``topic`` on the nearest cluster."""
+        node = self.config.node.id
+        givers = [told.giver for told in self._grants.given(node) if told.topic == topic]
+        return writer_of(topic, givers[0] if givers else node)
 
     def _source(self, settings: SourceSettings, place: Place) -> Callable[[], Source]:
         """Makes the source of a capture, each time it begins."""

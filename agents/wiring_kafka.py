@@ -16,6 +16,7 @@ from agents.kafka.cluster import Cluster, parent_cluster
 from agents.kafka.grants import Announcement, Grants, TopicTaken
 from agents.kafka.holdings import Holdings
 from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, own, received, view
+from agents.kafka.writers import Signatures, writer_of
 from agents.relay.relay import Relay
 from agents.relay.step import Step, StepFunction
 from agents.relay.terms import Rule, Terms, fingerprint
@@ -165,6 +166,8 @@ class KafkaWiring(Wiring):
                 view=stepped,
                 ended=ended,
                 resync=resync,
+                signer=self._signer,
+                signatures=self._signatures(),
             )
 
         return Job(
@@ -242,6 +245,8 @@ class KafkaWiring(Wiring):
                 ),
                 ended=terms.ended,
                 resync=resync,
+                signer=self._signer,
+                signatures=self._signatures(),
             )
 
         return Job(VIEW, (terms, resync, other, contract and contract.field_names), make)
@@ -320,6 +325,10 @@ class KafkaWiring(Wiring):
         ended: bool = False,
     ) -> Job:
         resync = self.resync.get(name, 0)
+        parent = self.config.parent
+        signatures = self._signatures()
+        if upstream is not self._here and parent:
+            signatures = Signatures(self._trust, lambda topic: writer_of(topic, parent.id))
 
         def make() -> Part:
             return Relay(
@@ -333,6 +342,8 @@ class KafkaWiring(Wiring):
                 state=self._folder("links"),
                 ended=ended,
                 resync=resync,
+                signer=self._signer,
+                signatures=signatures,
             )
 
         return Job(LINK, (topic, resync, ended), make)

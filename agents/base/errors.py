@@ -76,6 +76,16 @@ class GapFound(LevelsyncError):
     )
 
 
+class NotProven(GapFound):
+    """A signed stream is not what was signed."""
+
+    hint = (
+        "Nothing is passed on below this watermark. Find out who can write there; then have the topic"
+        " brought in line where it is written, and after that here: `levelsync resync NODE.toml"
+        " CONTRACT`. Keys: `levelsync keys list NODE.toml`."
+    )
+
+
 class PositionGone(LevelsyncError):
     """The position to resume from no longer exists upstream."""
 

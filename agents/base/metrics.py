@@ -122,6 +122,8 @@ def told_by(hops: Sequence["Hop"], now: float) -> Iterator[Metric]:
     gaps = _counter(
         "levelsync_gaps", "Times events were missing or repeated, or the place to go on was gone."
     )
+    verified = _counter("levelsync_signatures_verified", "Watermarks whose signature holds.")
+    failed = _counter("levelsync_signatures_failed", "Watermarks that prove nothing.")
     lag = _gauge("levelsync_lag_records", "Records upstream that were not read yet.")
     age = _gauge("levelsync_watermark_age_seconds", "Time since all up to it has arrived.")
     promise = _gauge("levelsync_freshness_promise_seconds", "The age promised at most.")
@@ -139,6 +141,8 @@ def told_by(hops: Sequence["Hop"], now: float) -> Iterator[Metric]:
         rejected.add_metric(labels, hop.rejected)
         breaches.add_metric(labels, hop.breaches)
         gaps.add_metric(labels, hop.gaps)
+        verified.add_metric(labels, hop.verified)
+        failed.add_metric(labels, hop.failed)
         up.add_metric(labels, hop.state == "running")
         healthy.add_metric(labels, hop.trouble() is None)
         if hop.lag is not None:
@@ -157,7 +161,20 @@ def told_by(hops: Sequence["Hop"], now: float) -> Iterator[Metric]:
                 make = _counter if figure.kind == "counter" else _gauge
                 figures[name] = make(f"levelsync_{figure.metric}", figure.text)
             figures[name].add_metric(labels, value)
-    yield from (events, rejected, breaches, gaps, lag, age, promise, up, healthy, latency)
+    yield from (
+        events,
+        rejected,
+        breaches,
+        gaps,
+        verified,
+        failed,
+        lag,
+        age,
+        promise,
+        up,
+        healthy,
+        latency,
+    )
     yield from figures.values()
     for hop in hops:
         if hop.metrics is not None:

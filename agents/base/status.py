@@ -59,6 +59,11 @@ class Hop(msgspec.Struct):
     made_at: float = msgspec.field(default_factory=time.monotonic)
     #: Further metrics of this part's own, for as long as the hop is shown.
     metrics: Callable[[], Iterator[Metric]] | None = None
+    #: How each partition that is read is signed, in a few words.
+    signed: dict[tuple[str, int], str] = {}
+    #: Signatures that were verified, and those that proved nothing.
+    verified: int = 0
+    failed: int = 0
     #: Further figures of this part's own; :data:`agents.base.metrics.FIGURES` says what each is.
     gauges: dict[str, float] = {}
     #: What a person should know though it works, by a short name of what it is about.
@@ -104,6 +109,10 @@ class Hop(msgspec.Struct):
                 return f"has not {doing} for {still:.0f} s"
         return None
 
+    def signatures(self) -> str | None:
+        """How what is read here is signed; None where nothing was looked at."""
+        return "; ".join(sorted(set(self.signed.values()))) or None
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "hop": self.hop,
@@ -122,6 +131,7 @@ class Hop(msgspec.Struct):
             "lag": self.lag,
             "complete": self.complete / 1e6 if self.complete else None,
             "latency_ms": self.latency(),
+            "signed": self.signatures(),
             "figures": dict(self.gauges),
             "warnings": list(self.warnings.values()),
         }

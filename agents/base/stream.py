@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from agents.base.proof import Proof
+from agents.base.statement import event_chained
 from agents.base.watermark import FENCE, TYPE, Continuity, Watermark
 from contracts.envelope import Header, header
 
@@ -49,17 +51,24 @@ class Reader(Protocol):
         ...
 
 
-def take(record: Record, state: Continuity) -> Watermark | bool:
+def take(record: Record, state: Continuity, proof: Proof | None = None) -> Watermark | bool:
     """Enter a record into ``state`` and say what it is.
 
-    True for an event, False for a record that only agents read, or the watermark.
-    Raises GapFound or StreamReplaced as :class:`Continuity` does.
+    True for an event, False for a record that only agents read, or the watermark, of which ``proof``
+    verifies what it signs. Raises GapFound or StreamReplaced as :class:`Continuity` does, and NotProven.
     """
     kind = header(record.headers, "ce_type")
     if kind == TYPE:
         mark = msgspec.json.decode(record.value or b"", type=Watermark)
-        state.watermark(record.offset, mark)
+        whole = state.follows(record.offset, mark)
+        if proof:
+            proof.verify(state, mark, record.offset, whole=whole)
+        state.stand(record.offset, mark)
         return mark
     event = kind != FENCE
     state.passed(record.offset, event=event)
+    if event and state.event_chain:
+        state.event_chain = event_chained(
+            state.event_chain, record.timestamp, record.key, record.value, record.headers
+        )
     return event

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from agents.base.errors import GapFound, StreamReplaced
+from agents.base.statement import Seal
 
 TYPE = b"levelsync.watermark"
 FENCE = b"levelsync.fence"
@@ -17,11 +18,14 @@ KEY = b"\x00levelsync.watermark"
 FENCE_KEY = b"\x00levelsync.fence"
 
 
+#: How :attr:`Watermark.apart` begins where somebody should know.
+LEFT_OUT = "left out"
+
 #: In place of a count that nobody knows any more.
 UNCOUNTED = -1
 
 
-class Watermark(msgspec.Struct, frozen=True):
+class Watermark(msgspec.Struct, frozen=True, omit_defaults=True):
     """The line drawn under ``count`` events of one topic partition.
 
     ``stream`` names this life of the partition and changes only when the topic is made anew;
@@ -35,9 +39,12 @@ class Watermark(msgspec.Struct, frozen=True):
     count: int
     time: int
     position: Any
+    seal: Seal | None = None
+    carries: Seal | None = None
+    apart: str = ""
 
 
-class Continuity(msgspec.Struct):
+class Continuity(msgspec.Struct, omit_defaults=True):
     """Checks, record by record, that one partition holds what its watermarks claim.
 
     Kept by every reader and saved with its position, so that the check goes on over a restart.
@@ -55,6 +62,23 @@ class Continuity(msgspec.Struct):
     #: ``time`` of the last watermark.
     time: int = 0
 
+    # What :class:`agents.base.proof.Proof` keeps of signed watermarks.
+
+    #: The chain over batches so far, empty while it is not known.
+    batch_chain: bytes = b""
+    #: The chain over events so far, empty while it is not known or nobody asks.
+    event_chain: bytes = b""
+    #: When the last verified watermark was signed, microseconds since 1970 UTC; 0 before the first.
+    at: int = 0
+    #: Digest of what it said.
+    said: str = ""
+    #: Who made the events, and the stream and number of that node's last verified watermark.
+    maker: str = ""
+    maker_stream: str = ""
+    maker_number: int = 0
+    #: Watermarks with events since then that carried none of the maker's.
+    without: int = 0
+
     def passed(self, offset: int, *, event: bool) -> None:
         """One record was read at ``offset``; ``event`` is False for watermarks' and fences' kin."""
         self.events(offset, int(event), offset + 1)
@@ -67,10 +91,16 @@ class Continuity(msgspec.Struct):
         self.counted += count
 
     def watermark(self, offset: int, mark: Watermark) -> None:
-        """A watermark was read at ``offset``.
+        """A watermark was read at ``offset``. Raises as :meth:`follows`; this state is then as it was."""
+        self.follows(offset, mark)
+        self.stand(offset, mark)
+
+    def follows(self, offset: int, mark: Watermark) -> bool:
+        """Does what was read agree with the watermark at ``offset``? True when nothing is missing since
+        the one before, False when compaction has been there.
 
         Raises :class:`GapFound` when events are missing or repeated, :class:`StreamReplaced` when
-        the partition is not the one read before; this state is then as it was.
+        the partition is not the one read before.
         """
         thinned = self.thinned or offset != self.offset
         if self.stream and mark.stream != self.stream:
@@ -84,5 +114,9 @@ class Continuity(msgspec.Struct):
             raise GapFound(
                 expected=mark.count, counted=self.counted, watermark=mark.number, offset=offset
             )
+        return not thinned
+
+    def stand(self, offset: int, mark: Watermark) -> None:
+        """From here on ``mark`` is the last."""
         self.stream, self.number, self.time = mark.stream, mark.number, mark.time
         self.counted, self.offset, self.thinned = 0, offset + 1, False

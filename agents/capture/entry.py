@@ -100,7 +100,7 @@ class Entry:
         self._put(change, key, self._parts[partition_of(key, len(self._parts))], done)
 
     def _put(self, change: Change, key: bytes, part: Part, done: Done | None) -> None:
-        fields = change.fields
+        fields, canonical = change.fields, None
         if fields is None:
             value, headers = None, self._headers(change, "deleted", None, "")
         else:
@@ -115,13 +115,17 @@ class Entry:
             if scope:
                 if change.time != self._time:
                     self._time, self._moment = change.time, format_time(change.time).encode()
-                headers = (self._copied if change.copied else self._changed).headers(
+                stamp = self._copied if change.copied else self._changed
+                own = (
                     change.id.encode(), key, self._moment, change.sequence.encode(), scope.encode()
-                )
+                )  # fmt: skip
+                headers = stamp.headers(*own)
+                if self._copy.signs(part):
+                    canonical = stamp.canonical(*own)
             else:
                 headers = self._headers(change, "copied" if change.copied else "changed", value, "")
         try:
-            self._copy.add_packed(part, key, value, headers, change.time // 1000, done)
+            self._copy.add_packed(part, key, value, headers, change.time // 1000, done, canonical)
         except TooLarge as error:
             raise _too_large(error) from None
         self._hop.events += 1

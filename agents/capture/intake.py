@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeGuard
 
 from agents.base.errors import LevelsyncError
+from agents.base.keyring import Signer
 from agents.base.requests import Requests
 from agents.base.run import Until
 from agents.base.status import Hop
@@ -61,7 +62,8 @@ class OtherSource(LevelsyncError):
 class Intake:
     """The capture of one contract as a part of the agent (:class:`agents.base.run.Part`).
 
-    ``topic`` is where it publishes, on ``cluster``: the contract's own unless said otherwise.
+    ``topic`` is where it publishes, on ``cluster``: the contract's own unless said otherwise; ``signer``
+    signs it.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Intake:
         kind: str = "",
         predecessor: str = "",
         topic: str = "",
+        signer: Signer | None = None,
     ) -> None:
         self.hop = hop
+        self._signer = signer
         self._kind = kind
         self._predecessor = predecessor
         self._contract = contract
@@ -105,7 +109,7 @@ class Intake:
             # Partitions beyond the contract's get no events, but watermarks as all the others.
             parts = [(topic, number) for topic, count in counts.items() for number in range(count)]
             await self._only_we(parts)
-            self._copy = copy = Copy(self._cluster, self._claim, parts)
+            self._copy = copy = Copy(self._cluster, self._claim, parts, signer=self._signer)
             try:
                 position, held, newest = await self._resume()
                 waiting = await self._waiting()

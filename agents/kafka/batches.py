@@ -6,6 +6,7 @@ computed anew but moved along with the header's change: whatever was damaged on 
 visible to whoever gets it.
 """
 
+import hashlib
 import itertools
 import mmap
 import struct
@@ -33,6 +34,9 @@ _UNCOUNTED = 12
 _CHECKED = 21
 _HEAD = struct.Struct(">qiibI")
 _TAIL = struct.Struct(">hiqqqhii")
+#: Of a header, what says how the payload is to be read: codec, last offset delta, base timestamp,
+#: greatest timestamp, records.
+_HELD = struct.Struct(">hiqqi")
 
 _CODEC, _TRANSACTIONAL, _CONTROL = 0x07, 0x10, 0x20
 #: With any other attribute (the broker's clock, a deletion horizon) the bytes mean something that is
@@ -91,6 +95,15 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     def whole(self) -> bool:
         """May it be passed on untouched? Compaction leaves gaps, which brokers refuse."""
         return self.count == self.last_delta + 1 and not self.attributes & ~_PORTABLE
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of what a batch holds, wherever it lies: see :mod:`agents.base.statement`."""
+        found = hashlib.sha256(
+            _HELD.pack(self.codec, self.last_delta, self.base_time, self.max_time, self.count)
+        )
+        found.update(self.data[HEADER_BYTES:])
+        return found.digest()
 
     def records(self, start: int = 0) -> list[Record]:
         """Its records at or after offset ``start``. Raises Corrupt."""

@@ -9,17 +9,27 @@ told again by upstream and must be left out.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from agents.base.errors import LevelsyncError
+from agents.base.keyring import Signer
+from agents.base.statement import (
+    ZERO,
+    Seal,
+    Statement,
+    chained,
+    digest,
+    event_chained,
+    sealed,
+)
 from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, UNCOUNTED, Watermark
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
-from agents.kafka.packed import PackedBuilder
+from agents.kafka.packed import PackedBuilder, packed_chained
 from agents.kafka.wire import Claim, Connection, FencedProducer, Limits, Part
 from contracts.envelope import Header
 
@@ -80,6 +90,11 @@ class _Lane(msgspec.Struct):
     #: Who waits for the offset of a record of the batch being built: its number in it, and whom to tell.
     waiting: list[tuple[int, Done]] = []
     full: list[tuple[Batch, Done | None]] = []
+    #: The chain over batches handed over so far, and over events added; None where nobody signs them.
+    batches: bytes | None = None
+    events: bytes | None = None
+    #: The first watermark of those that are signed without a break.
+    since: int = 0
 
     def seal(self) -> None:
         """Close the batch that is being built."""
@@ -92,7 +107,8 @@ class Copy:
     """The one writer of ``parts``. Not for use after an error: close it and open another.
 
     An open ``connection`` is used and left open; without one the copy has its own. Whoever opens
-    another with the same ``claim`` notices when somebody else took over meanwhile.
+    another with the same ``claim`` notices when somebody else took over meanwhile. ``signer`` signs its
+    watermarks; one that only passes on what others made is no ``maker``.
     """
 
     def __init__(
@@ -101,8 +117,13 @@ class Copy:
         claim: Claim,
         parts: Iterable[Part],
         connection: Connection | None = None,
+        signer: Signer | None = None,
+        *,
+        maker: bool = True,
     ) -> None:
         self.cluster = cluster
+        self._signer = signer
+        self._maker = maker
         self.parts = list(parts)
         #: To the copy's cluster, for other questions about it.
         self.connection = connection or Connection(cluster)
@@ -139,7 +160,16 @@ class Copy:
                 limits=limits[part[0]],
                 uncounted=end.thinned,
             )
+            if self._signs(part):
+                lane = self._lanes[part]
+                lane.batches, lane.since = end.batches, end.since
+                lane.events = end.events if self._maker else None
         return ends
+
+    def _signs(self, part: Part) -> bool:
+        """Letters are this node's own, and nobody reads them by their watermarks."""
+        signer = self._signer
+        return signer is not None and signer.key is not None and not part[0].endswith(".dead")
 
     async def _fence(self) -> dict[Part, int]:
         """Write a fence record to every partition; from here on the writer before is refused."""
@@ -186,6 +216,8 @@ class Copy:
                 if done:
                     lane.waiting.append((builder.count - 1, done))
                 lane.count += 1
+                if lane.events is not None:
+                    lane.events = event_chained(lane.events, timestamp, key, value, headers)
                 return
             lane.seal()
         elif builder is not None:
@@ -198,6 +230,8 @@ class Copy:
         elif done:
             lane.waiting.append((0, done))
         lane.count += 1
+        if lane.events is not None:
+            lane.events = event_chained(lane.events, timestamp, key, value, headers)
 
     def add_packed(
         self,
@@ -207,14 +241,18 @@ class Copy:
         headers: bytes,
         timestamp: int,
         done: Done | None = None,
+        canonical: bytes | None = None,
     ) -> None:
-        """As :meth:`add`, with headers as :mod:`agents.kafka.packed` packs them."""
+        """As :meth:`add`, with headers as :mod:`agents.kafka.packed` packs them, ``canonical`` where
+        the caller has that ready."""
         lane = self._lanes[part]
         builder = lane.builder
         if builder.__class__ is PackedBuilder and builder.append(key, value, headers, timestamp):
             if done:
                 lane.waiting.append((builder.count - 1, done))
             lane.count += 1
+            if lane.events is not None:
+                lane.events = packed_chained(lane.events, timestamp, key, value, headers, canonical)
             return
         if builder is not None:
             lane.seal()
@@ -225,6 +263,8 @@ class Copy:
         elif done:
             lane.waiting.append((0, done))
         lane.count += 1
+        if lane.events is not None:
+            lane.events = packed_chained(lane.events, timestamp, key, value, headers, canonical)
 
     def _alone(
         self,
@@ -250,8 +290,9 @@ class Copy:
             WORTH_RECORDS, WORTH_RATE * min(self._producer.round_trip, 1.0)
         )
 
-    async def pass_on(self, part: Part, batch: Batch) -> bool:
-        """Put a whole batch of events at the end of ``part``, unopened.
+    async def pass_on(self, part: Part, batch: Batch, known: bytes | None = None) -> bool:
+        """Put a whole batch of events at the end of ``part``, unopened; ``known`` is its digest where the
+        caller has it.
 
         False when the topic takes none that large: then its records must go one by one.
         """
@@ -261,7 +302,18 @@ class Copy:
         await self._hand_over(part, lane)
         await self._producer.send(part, batch)
         lane.count += batch.count
+        if lane.batches is not None:
+            lane.batches = chained(lane.batches, known or batch.digest)
+        if lane.events is not None:
+            for record in batch.records():
+                lane.events = event_chained(
+                    lane.events, record.timestamp, record.key, record.value, record.headers
+                )
         return True
+
+    def signs(self, part: Part) -> bool:
+        """Are the batches of ``part`` signed?"""
+        return self._lanes[part].batches is not None
 
     async def flush(self) -> None:
         """Hand everything added to the brokers, waiting only for a place in the queue."""
@@ -269,23 +321,68 @@ class Copy:
             await self._hand_over(part, lane)
 
     async def mark(
-        self, part: Part, position: Any, complete: int, done: Done | None = None
+        self,
+        part: Part,
+        position: Any,
+        complete: int,
+        done: Done | None = None,
+        *,
+        carries: Seal | None = None,
+        apart: str = "",
+        made_from: Mapping[str, str] | None = None,
     ) -> Watermark:
         """Draw a watermark under everything added to ``part``, in a batch of its own.
 
         ``position`` is where upstream stood, ``complete`` the time up to which that is all; ``done``
-        is called with the watermark's offset once brokers have it.
+        is called with the watermark's offset once brokers have it. For the rest see
+        :class:`agents.base.watermark.Watermark` and :class:`agents.base.statement.Statement`.
         """
         lane = self._lanes[part]
         await self._hand_over(part, lane)
         lane.number += 1
         count = UNCOUNTED if lane.uncounted else lane.count
-        mark = Watermark(lane.stream, lane.number, count, complete, position)
+        mark = Watermark(lane.stream, lane.number, count, complete, position, None, carries, apart)
+        if self._signs(part):
+            mark = self._signed(part, lane, mark, made_from or {})
+        else:
+            lane.batches = lane.events = None
         lane.count, lane.uncounted = 0, False
         await self._producer.send(
             part, _single(KEY, msgspec.json.encode(mark), _MARK_HEADERS), done
         )
         return mark
+
+    def _signed(
+        self, part: Part, lane: _Lane, mark: Watermark, made_from: Mapping[str, str]
+    ) -> Watermark:
+        """``mark`` with our signature; the first after we were given a key is the last without."""
+        signer = self._signer
+        assert signer
+        assert signer.key
+        if lane.batches is None:
+            lane.batches, lane.since = ZERO, lane.number + 1
+            lane.events = ZERO if self._maker else None
+            return mark
+        statement = Statement(
+            node=signer.node,
+            key=signer.public,
+            topic=part[0],
+            partition=part[1],
+            stream=mark.stream,
+            number=mark.number,
+            count=mark.count,
+            time=mark.time,
+            at=time.time_ns() // 1000,
+            since=lane.since,
+            batches=lane.batches,
+            events=lane.events or b"",
+            anew=lane.uncounted,
+            position=digest(mark.position),
+            made_from=dict(made_from),
+            carries=digest(mark.carries.said) if mark.carries else "",
+            apart=mark.apart,
+        )
+        return msgspec.structs.replace(mark, seal=sealed(statement, signer.key))
 
     def unmarked(self, part: Part) -> int:
         """Events in ``part`` that no watermark covers yet."""
@@ -305,6 +402,8 @@ class Copy:
             lane.seal()
         full, lane.full = lane.full, []
         for batch, done in full:
+            if lane.batches is not None:
+                lane.batches = chained(lane.batches, batch.digest)
             await self._producer.send(part, batch, done)
 
     def check(self) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from agents.base.statement import ZERO, Unproven, chained, event_chained, read
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE, Watermark
-from agents.kafka.reader import scan
+from agents.kafka.reader import scan_batches
 from agents.kafka.wire import Connection, Part
 from contracts.envelope import header
 
@@ -31,6 +32,11 @@ class End(msgspec.Struct):
     stream: str = ""
     #: Are offsets missing after ``mark``? Then compaction has been there, and ``held`` is not all.
     thinned: bool = False
+    #: The chains up to the very end, from what the *last* watermark says on or from nothing, and since
+    #: which watermark they are signed: the next where the last is not.
+    batches: bytes = ZERO
+    events: bytes = ZERO
+    since: int = 1
     #: The newest sequence of each key after ``mark``.
     newest: dict[str, str] = {}
 
@@ -50,10 +56,16 @@ async def look_back(
     while True:
         start = max(first, stop - step)
         end, following = End(None, -1, set(), 0, stop), start
-        async for record in scan(connection, part, start, stop):
-            end.thinned |= record.offset != following
-            following = record.offset + 1
-            _enter(end, record, enough)
+        async for batch in scan_batches(connection, part, start, stop):
+            events = end.count
+            for record in batch.records(start):
+                if record.offset >= stop:
+                    break
+                end.thinned |= record.offset != following
+                following = record.offset + 1
+                _enter(end, record, enough)
+            if end.count > events:
+                end.batches = chained(end.batches, batch.digest)
         if end.mark is not None or start == first:
             return end
         step *= 8
@@ -64,6 +76,7 @@ def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> Non
     if kind == TYPE:
         end.count = 0
         mark = msgspec.json.decode(record.value or b"", type=Watermark)
+        _chain_on(end, mark)
         if enough(mark):
             end.mark, end.offset, end.stream = mark, record.offset, mark.stream
             end.held.clear()
@@ -71,7 +84,21 @@ def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> Non
             end.thinned = False
     elif kind != FENCE:
         end.count += 1
+        end.events = event_chained(
+            end.events, record.timestamp, record.key, record.value, record.headers
+        )
         end.held.add((header(record.headers, "ce_id") or b"").decode())
         # A dead letter's Kafka key is its own.
         key = header(record.headers, "ce_subject") or record.key or b""
         end.newest[key.decode()] = (header(record.headers, "ce_sequence") or b"").decode()
+
+
+def _chain_on(end: End, mark: Watermark) -> None:
+    """The chains go on from ``mark``."""
+    end.batches, end.events, end.since = ZERO, ZERO, mark.number + 1
+    if mark.seal:
+        try:
+            said = read(mark.seal)
+        except Unproven:
+            return
+        end.batches, end.events, end.since = said.batches, said.events or ZERO, said.since

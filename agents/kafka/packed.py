@@ -8,8 +8,10 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
-from aiokafka.record.util import calc_crc32c
+import msgspec
+from aiokafka.record.util import calc_crc32c, decode_varint
 
+from agents.base.statement import chained
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, split
 from contracts.envelope import Event, Header, headers_of
 
@@ -70,6 +72,15 @@ class Stamp:
             else:
                 piece += varint(len(value)) + value
         self._pieces = (*pieces, piece)
+        plain, bit = [], _listed(len(headers))
+        for name, value in headers:
+            bit += b"\x92" + _packed(name)
+            if name in _VARYING:
+                plain.append(bit)
+                bit = b""
+            else:
+                bit += _packed(value)
+        self._plain = (*plain, bit)
 
     def headers(self, id: bytes, key: bytes, time: bytes, sequence: bytes, scope: bytes) -> bytes:
         """An event's headers as they stand in a record."""
@@ -84,6 +95,54 @@ class Stamp:
                 fifth, lengths[len(scope)], scope, last,
             )
         )  # fmt: skip
+
+    def canonical(self, id: bytes, key: bytes, time: bytes, sequence: bytes, scope: bytes) -> bytes:
+        """The same headers as chains over events have them: see :mod:`agents.base.statement`."""
+        first, second, third, fourth, fifth, last = self._plain
+        return b"".join(
+            (
+                first, _packed(id), second, _packed(key), third, _packed(time),
+                fourth, _packed(sequence), fifth, _packed(scope), last,
+            )
+        )  # fmt: skip
+
+
+def packed_chained(
+    chain: bytes,
+    timestamp: int,
+    key: bytes,
+    value: bytes | None,
+    headers: bytes,
+    canonical: bytes | None = None,
+) -> bytes:
+    """:func:`agents.base.statement.event_chained` for packed ``headers``; quick with ``canonical``."""
+    if canonical is None:
+        canonical = _packed(unpacked_headers(headers))
+    return chained(chain, b"\x94" + _packed((timestamp, key, value))[1:] + canonical)
+
+
+def unpacked_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
+    """What :func:`packed_headers` packed."""
+    count, at = decode_varint(packed, 0)
+    found: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        length, at = decode_varint(packed, at)
+        name = packed[at : at + length].decode()
+        length, at = decode_varint(packed, at + length)
+        if length < 0:
+            found.append((name, None))
+        else:
+            found.append((name, packed[at : at + length]))
+            at += length
+    return found
+
+
+_packed = msgspec.msgpack.Encoder().encode
+
+
+def _listed(count: int) -> bytes:
+    """How a list of so many begins in MessagePack."""
+    return bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
 
 
 def packed_headers(headers: Sequence[Header]) -> bytes:

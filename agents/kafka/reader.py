@@ -37,6 +37,21 @@ async def scan(connection: Connection, part: Part, start: int, stop: int) -> Asy
                 yield record
 
 
+async def scan_batches(
+    connection: Connection, part: Part, start: int, stop: int
+) -> AsyncIterator[Batch]:
+    """As :func:`scan`, the batches unopened; the first may begin before ``start``, the last reach beyond
+    ``stop``."""
+    while start < stop:
+        (node,) = await connection.leaders([part])
+        (answer,) = await connection.fetch(node, {part: start})
+        found = committed(answer.buffer, start, answer.aborted)
+        for batch in found.batches:
+            if batch.base < stop:
+                yield batch
+        start = found.next
+
+
 class TopicReader:
     """A :class:`agents.base.stream.Reader` over Kafka.
 

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import msgspec
 
+from agents.base.proof import Proof
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE, Continuity, Watermark
 from agents.kafka.copy import Unfit
@@ -111,12 +112,19 @@ class Alignment:
         self._base.execute("DELETE FROM held WHERE digest IS NULL")
 
     async def read_upstream(
-        self, connection: Connection, part: Part, first: int, stop: int, state: Continuity | None
+        self,
+        connection: Connection,
+        part: Part,
+        first: int,
+        stop: int,
+        state: Continuity | None,
+        proof: Proof | None = None,
     ) -> Continuity:
         """Take in what upstream holds of one partition of one topic below offset ``stop``.
 
         ``state`` and the answer are where reading went on and goes on. What the watermarks claim is
-        not verified: this is state, not history, and perhaps the way out of a gap.
+        not verified: this is state, not history, and perhaps the way out of a gap. ``proof`` goes on from
+        what the last of them signs.
         """
         put = "INSERT OR REPLACE INTO there VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         state = state or Continuity(offset=first, thinned=first > 0)
@@ -126,8 +134,12 @@ class Alignment:
             if kind == TYPE:
                 mark = msgspec.json.decode(record.value or b"", type=Watermark)
                 state = Continuity(mark.stream, mark.number, 0, record.offset + 1, False, mark.time)
+                if proof:
+                    proof.take(state, mark)
                 continue
             state.passed(record.offset, event=kind != FENCE)
+            if kind != FENCE:
+                state.batch_chain = b""  # of batches nothing is seen here
             if record.key is None or kind == FENCE:
                 continue
             try:

@@ -8,7 +8,7 @@ the operator asks for it, the copy is brought in line first (:mod:`agents.relay.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ import msgspec
 import structlog
 
 from agents.base.errors import LevelsyncError, PositionGone, Refused, StreamReplaced, Unavailable
+from agents.base.keyring import Signer
+from agents.base.proof import Proof
 from agents.base.run import until
+from agents.base.statement import Seal, Unproven, chained, event_chained, read
 from agents.base.status import Hop
 from agents.base.stream import Record, take
-from agents.base.watermark import Continuity, Watermark
+from agents.base.watermark import LEFT_OUT, Continuity, Watermark
 from agents.kafka.batches import Batch
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Unfit
@@ -29,6 +32,7 @@ from agents.kafka.letters import bury
 from agents.kafka.reader import Stretch, TopicReader
 from agents.kafka.topics import Topic, ensure
 from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.writers import Signatures, look_since
 from agents.relay.align import Alignment
 from agents.relay.terms import Giving, Terms, Whole
 from agents.relay.view import Passed, View
@@ -58,13 +62,15 @@ class Position(msgspec.Struct):
     """Where a hop's upstream stood, and what it let through: part of each of its watermarks.
 
     ``since`` is the moment the copy was last brought in line, 0 when it never had to be; while it is
-    being brought in line, ``aligning`` says that ``upstream`` is not to be resumed from.
+    being brought in line, ``aligning`` says that ``upstream`` is not to be resumed from. ``apart`` says
+    why the events since the statement carried last are not exactly those that were signed.
     """
 
     upstream: dict[str, Continuity]
     terms: Terms | None = None
     since: int = 0
     aligning: bool = False
+    apart: str = ""
 
 
 def position_of(end: End) -> Position:
@@ -88,6 +94,8 @@ class _Lane(msgspec.Struct):
     due: bool = False
     marked_at: float = 0.0
     complete: int = 0
+    #: See :class:`Position`.
+    apart: str = ""
 
     @property
     def passed(self) -> bool:
@@ -119,7 +127,8 @@ class Relay:
     ``sources`` says which upstream topics to read at this moment; when it says otherwise later, the
     hop begins again with them. ``view`` reduces what goes on; without it everything does, in whole
     batches where that pays. A hop that has ``ended`` empties its copy. ``resync`` is the moment at
-    which an operator asked for the copy to be brought in line, in microseconds since 1970 UTC.
+    which an operator asked for the copy to be brought in line, in microseconds since 1970 UTC. ``signer``
+    signs the copy, ``signatures`` say how those of upstream are read.
     """
 
     def __init__(
@@ -136,8 +145,13 @@ class Relay:
         view: Callable[[], View] | None = None,
         ended: bool = False,
         resync: int = 0,
+        signer: Signer | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         self.hop = hop
+        self._signer = signer
+        self._signatures = signatures
+        self._proofs: dict[Part, Proof] = {}
         self._upstream = upstream
         self._downstream = downstream
         #: Where this agent keeps its dead letters.
@@ -176,11 +190,13 @@ class Relay:
     ) -> None:
         target = await self._provide(counts, below)
         parts = [(target.name, number) for number in range(target.partitions)]
-        copy = Copy(self._downstream, self._claim, parts, below)
+        maker = self._view is not None
+        copy = Copy(self._downstream, self._claim, parts, below, self._signer, maker=maker)
         try:
             ends = await copy.open()
             these = [(topic, number) for topic in counts for number in range(counts[topic])]
             bounds = await above.ends(these)
+            self._prove(these)
             self._since = max(position_of(end).since for end in ends.values())
             if not any(end.mark for end in ends.values()):
                 self._since = self._resync  # it is filled from the top anyway
@@ -211,6 +227,15 @@ class Relay:
             await self._finish(copy, lanes)
         finally:
             await copy.close()
+
+    def _prove(self, parts: Iterable[Part]) -> None:
+        self.hop.signed.clear()
+        self._proofs = {}
+        if self._signatures:
+            opened = self._view is not None
+            self._proofs = {
+                part: self._signatures.proof(part, self.hop, opened=opened) for part in parts
+            }
 
     @property
     def _terms(self) -> Terms | None:
@@ -364,7 +389,7 @@ class Relay:
         while True:
             for part, (_, stop) in bounds.items():
                 states[part] = await alignment.read_upstream(
-                    above, part, following[part], stop, states.get(part)
+                    above, part, following[part], stop, states.get(part), self._proofs.get(part)
                 )
                 following[part] = stop
             self.hop.waits = ""
@@ -399,7 +424,7 @@ class Relay:
             complete = min((state.time for state in mine.values()), default=0)
             if not mine and end.mark:
                 complete = end.mark.time
-            position = Position(mine, self._terms, self._since)
+            position = Position(mine, self._terms, self._since, apart="brought in line")
             marks[part] = await copy.mark(part, position, complete, stands(part))
         await copy.drain()
         return aligned
@@ -418,7 +443,8 @@ class Relay:
         checks = []
         for (_, number), end in ends.items():
             # A topic that is gone keeps its position: it may come back.
-            states = position_of(end).upstream
+            stood = position_of(end)
+            states = stood.upstream
             mine = {part: bound for part, bound in bounds.items() if part[1] == number}
             for part, (first, last) in mine.items():
                 state = states.get(part[0])
@@ -426,6 +452,10 @@ class Relay:
                     states[part[0]] = Continuity(offset=first, thinned=first > 0)
                 else:
                     checks.append(self._same(above, part, state, first, last))
+                if proof := self._proofs.get(part):
+                    proof.begin(states[part[0]])
+                    if proof.unknown(states[part[0]]) and first < last:
+                        checks.append(look_since(above, part, (first, last), proof))
             bound = {topic: last for (topic, _), (_, last) in mine.items()}
             lanes[number] = _Lane(
                 upstream=states,
@@ -434,6 +464,7 @@ class Relay:
                 next={topic: states[topic].offset for topic in bound},
                 end=dict(bound),
                 complete=end.mark.time if end.mark else 0,
+                apart=stood.apart,
             )
         await asyncio.gather(*checks)
         return lanes
@@ -511,7 +542,7 @@ class Relay:
 
     async def _pass_on(self, stretch: Stretch, lane: _Lane, copy: Copy) -> None:
         part = (self._target.name, stretch.partition)
-        state = lane.upstream[stretch.topic]
+        state, signs = lane.upstream[stretch.topic], copy.signs(part)
         for batch in stretch.batches:
             # Whatever is not an event stands in a batch of its own, and what the copy's end holds
             # is left out one by one.
@@ -524,30 +555,46 @@ class Relay:
                 and batch.base >= stretch.start
                 and copy.worth(batch)
             )
-            if unopened and await copy.pass_on(part, batch):
+            known = batch.digest if batch.count > 1 and (state.batch_chain or signs) else None
+            if unopened and await copy.pass_on(part, batch, known):
                 state.events(batch.base, batch.count, batch.next)
                 self.hop.events += batch.count
+                if state.batch_chain and known:
+                    state.batch_chain = chained(state.batch_chain, known)
             else:
-                await self._open(batch, stretch, lane, copy)
+                await self._open(batch, stretch, lane, copy, known)
 
-    async def _open(self, batch: Batch, stretch: Stretch, lane: _Lane, copy: Copy) -> None:
+    async def _open(
+        self, batch: Batch, stretch: Stretch, lane: _Lane, copy: Copy, known: bytes | None
+    ) -> None:
         """Pass on the records of a batch one by one."""
         part = (self._target.name, stretch.partition)
         state = lane.upstream[stretch.topic]
         held, view = lane.held, self._view
+        proof = self._proofs.get((stretch.topic, stretch.partition))
         # Only a batch of one record can be something else than events; most are counted at once.
         events = batch.count > 1
         counted = events and batch.whole and batch.base >= stretch.start
         if counted:
             state.events(batch.base, batch.count, batch.next)
+        if events and state.batch_chain:
+            state.batch_chain = chained(state.batch_chain, known or batch.digest)
+            state.thinned |= batch.base < stretch.start
         for record in batch.records(stretch.start):
-            if counted:
+            whole = not state.thinned and record.offset == state.offset
+            if events:
+                if not counted:
+                    state.passed(record.offset, event=True)
+                if state.event_chain:
+                    state.event_chain = event_chained(
+                        state.event_chain, record.timestamp, record.key, record.value,
+                        record.headers,
+                    )  # fmt: skip
                 kind: Watermark | bool = True
-            elif events:
-                state.passed(record.offset, event=True)
-                kind = True
             else:
-                kind = take(record, state)
+                kind = take(record, state, proof)
+                if kind is True and state.batch_chain:
+                    state.batch_chain = chained(state.batch_chain, batch.digest)
             if kind is True:
                 passed: Passed | Record | None = record
                 try:
@@ -570,12 +617,29 @@ class Relay:
                     )
                     self.hop.events += 1
                 except Unfit as error:
+                    lane.apart = f"{LEFT_OUT}: an event was refused here, see the dead letters"
                     await self._refuse(record, stretch.partition, stretch.topic, error)
             elif kind is not False:
                 lane.due = True
                 lane.next[stretch.topic] = record.offset + 1
+                carries = self._carried(lane, kind, whole=whole) if view is None else None
                 if len(lane.upstream) == 1:
-                    await self._mark(stretch.partition, lane, copy)
+                    await self._mark(stretch.partition, lane, copy, carries)
+
+    @staticmethod
+    def _carried(lane: _Lane, mark: Watermark, *, whole: bool) -> Seal | None:
+        """What ``mark`` carries on of who made the events; why ours are others since, is noted."""
+        made, apart = mark.carries, mark.apart
+        if mark.seal:
+            try:
+                said = read(mark.seal)
+            except Unproven:
+                lane.apart = lane.apart or "a statement cannot be read"
+                return None
+            if said.events:
+                made, apart = mark.seal, "a chain begins" if said.anew else ""
+        lane.apart = lane.apart or apart or ("" if whole else "compaction")
+        return made
 
     async def _refuse(self, record: Record, partition: int, topic: str, error: Unfit) -> None:
         """What can never be in the copy is kept with its reason, before any watermark is above it."""
@@ -594,7 +658,10 @@ class Relay:
             error=str(error), offset=record.offset,
         )  # fmt: skip
 
-    async def _mark(self, partition: int, lane: _Lane, copy: Copy) -> None:
+    async def _mark(
+        self, partition: int, lane: _Lane, copy: Copy, carries: Seal | None = None
+    ) -> None:
+        """Draw a watermark; it ``carries`` the statement that stands upstream just there."""
         if not lane.passed:
             return
         if self._view and lane.untold:
@@ -602,8 +669,18 @@ class Relay:
             self._misfit = True
             return
         done = self._view.marking(partition) if self._view else None
-        position = Position(lane.upstream, self._terms, self._since)
-        mark = await copy.mark((self._target.name, partition), position, lane.time, done)
+        apart, left = (lane.apart, "") if carries else ("", lane.apart)
+        position = Position(lane.upstream, self._terms, self._since, apart=left)
+        made_from = {
+            topic: f"{state.stream} {state.number} {state.said}"
+            for topic, state in lane.upstream.items()
+            if self._view
+        }
+        mark = await copy.mark(
+            (self._target.name, partition), position, lane.time, done,
+            carries=carries, apart=apart, made_from=made_from,
+        )  # fmt: skip
+        lane.apart = left
         lane.due, lane.marked_at, lane.complete = False, time.monotonic(), mark.time
 
     async def _finish(self, copy: Copy, lanes: dict[int, _Lane]) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from agents.base.errors import GapFound, StreamReplaced, Unavailable
 from agents.base.metrics import LATENCY, Histogram
+from agents.base.proof import Proof
 from agents.base.requests import Requests
 from agents.base.run import until
 from agents.base.status import Hop, Status, percentile
@@ -19,6 +20,7 @@ from agents.base.watermark import Continuity
 from agents.kafka.cluster import Cluster
 from agents.kafka.reader import TopicReader
 from agents.kafka.wire import Connection, Part
+from agents.kafka.writers import Signatures, look_since
 from agents.window.feed import Feed
 from agents.window.rebuild import Rebuild
 from agents.window.store import Applied, Change, Judge, Store, in_thread
@@ -50,7 +52,7 @@ class Follow:
     """One contract at this window, as a part of the agent (:class:`agents.base.run.Part`).
 
     ``sources`` are the topics that hold it here at this moment; while there are none, nothing is
-    shown of it unless ``expected``.
+    shown of it unless ``expected``. ``signatures`` say how those of topics are read.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Follow:
         feed: Feed,
         sources: Callable[[], frozenset[str]],
         requests: Requests | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         self.use(contract)
         self.hop = Hop("window", contract.name, contract.name, "window")
@@ -80,6 +83,8 @@ class Follow:
         self._feed = feed
         self._sources = sources
         self._requests = requests
+        self._signatures = signatures
+        self._proofs: dict[Part, Proof] = {}
         self._rebuild: Rebuild | None = None
         self._states: dict[Part, Continuity] = {}
         #: Where the partitions end that are told again from the top, until they are there.
@@ -173,6 +178,7 @@ class Follow:
         for part, (first, _) in ends.items():
             begin = (first, Continuity(offset=first, thinned=first > 0))
             start[part], self._states[part] = known.get(part, begin)
+        await self._prove(connection, ends, start)
         self._lags = {part: max(0, last - start[part]) for part, (_, last) in ends.items()}
         self._again = {
             part: last
@@ -186,6 +192,23 @@ class Follow:
             )
             log.info("everything is read anew", contract=name, records=self._rebuild.expected)
         return start
+
+    async def _prove(
+        self,
+        connection: Connection,
+        ends: Mapping[Part, tuple[int, int]],
+        start: Mapping[Part, int],
+    ) -> None:
+        """Have what is read verified by what its watermarks sign."""
+        self.hop.signed.clear()
+        self._proofs = {}
+        if not self._signatures:
+            return
+        for part, (first, last) in ends.items():
+            proof = self._proofs[part] = self._signatures.proof(part, self.hop, shown=True)
+            proof.begin(self._states[part])
+            if proof.unknown(self._states[part]) and start[part] < last:
+                await look_since(connection, part, (first, last), proof)
 
     def _prepare(self, counts: Mapping[str, int]) -> None:
         """Have the store ready; in a thread, since it takes a while where much is there."""
@@ -269,7 +292,7 @@ class Follow:
             state = self._states.setdefault(part, Continuity())
             applied = self._store.apply(
                 self.contract.name, piece, state, self._judge,
-                ahead=sum(self._lags.values()), more=True,
+                ahead=sum(self._lags.values()), more=True, proof=self._proofs.get(part),
             )  # fmt: skip
             self._count(applied)
             changes = applied.changes

@@ -20,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.base.errors import GapFound, StreamReplaced
+from agents.base.proof import Proof
 from agents.base.stream import Slice, take
 from agents.base.watermark import Continuity
 from agents.kafka.topics import contract_of
@@ -228,12 +229,15 @@ class Store(Readable):
         *,
         ahead: int = 0,
         more: bool = False,
+        proof: Proof | None = None,
     ) -> Applied:
         """Apply a slice and save ``state``, which takes the records in as it reads. What ``judge`` does
         not let through is kept as refused.
 
         Where more records than the feed keeps are ``ahead``, changes get no row in it: whoever is that
         far behind begins again. With ``more`` nothing of it is seen or safe before :meth:`save`.
+
+        ``proof`` verifies what its watermarks sign.
 
         Raises StoreFull with nothing applied since the last save. On GapFound or StreamReplaced what
         stands before the bad watermark is applied, and the position stays before it.
@@ -244,7 +248,7 @@ class Store(Readable):
         try:
             for record in piece.records:
                 try:
-                    event = take(record, state) is True
+                    event = take(record, state, proof) is True
                 except (GapFound, StreamReplaced) as error:
                     found, position = error, record.offset
                     break
