@@ -68,7 +68,7 @@ class Agent:
         self._folder("resync").mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as stack:
             await self._wiring.open(stack)
-            log.info("agent starts", level=config.node.level, share=config.agent.share)
+            log.info("agent starts", version=seen.version, share=config.agent.share)
             beside = [
                 asyncio.create_task(work, name=name) for name, work in self._wiring.beside().items()
             ]
@@ -159,7 +159,7 @@ class Agent:
         ]
         if fixed:
             log.error(
-                "the node file is not taken: these need the agent to be started anew", changed=fixed
+                "the node file is not taken: these need the agent to be started anew", fields=fixed
             )
             return False
         self._config = config

@@ -236,10 +236,13 @@ class Wiring:
                 self._misfits = misfits(self.config, self._known.contracts)
             for contract in learnt.taken:
                 publisher = self._known.publishers[contract.subject]
-                log.info("contract known", contract=contract.dataschema, publisher=publisher)
+                log.info(
+                    "contract known", contract=contract.name, revision=str(contract.revision),
+                    publisher=publisher,
+                )  # fmt: skip
             for key, why in learnt.refused.items():
                 log.error(
-                    "a published contract is refused", contract=key, error=why,
+                    "a published contract is refused", contract=name_of(key), revision=key, error=why,
                     kafka=bulletin.cluster.bootstrap,
                 )  # fmt: skip
                 self._audit.tell("levelsync.contract.refused", name_of(key), {"error": why})

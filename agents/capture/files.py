@@ -171,7 +171,11 @@ class FilesSource:
             await desk.put("refused", path, report)
             return
         except _Changed:
-            log.warning("a file was written while it was read: it waits again", file=path.name)
+            log.warning(
+                "a file was written while it was read: it waits again",
+                contract=self._place.contract.name,
+                file=path.name,
+            )
             await self._off(self._folder.put_back, path)
             return
         if report.mode == "snapshot":

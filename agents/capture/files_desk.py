@@ -48,11 +48,17 @@ class Desk:
         report.result, report.ended = kind, format_time(int(time.time() * 1e6))
         target = await self._off(self._folder.put, kind, path, report)
         hop, contract = self._place.hop, self._place.contract.name
-        log.info(
-            f"file {kind}", file=report.file, contract=contract, rows=report.rows,
-            inserts=report.inserts, updates=report.updates, upserts=report.upserts,
-            deletes=report.deletes, refused=report.refused, why=report.why or None,
+        bound = log.bind(
+            contract=contract, file=report.file, count=report.rows, inserts=report.inserts,
+            updates=report.updates, upserts=report.upserts, deletes=report.deletes,
+            refused=report.refused,
         )  # fmt: skip
+        if kind == "done":
+            bound.info("file done")
+        elif kind == "held":
+            bound.warning("file held", reason=report.why)
+        else:
+            bound.warning("file refused", reason=report.why)
         if kind == "done":
             self.say(
                 "withheld",

@@ -143,7 +143,7 @@ class MqttSource:
                 " agent was away may be lost. Look at how long the broker keeps sessions"
                 " (`session_hours`), and whether it keeps them on disk."
             )
-            log.error("mqtt session lost", broker=where, client_id=self._client, error=said)
+            log.error("mqtt session lost", contract=hop.contract, broker=where, error=said)
             hop.warnings["mqtt_session"] = said
         if before and before != self._filter and not anew:
             await self._session.forget(before)

@@ -64,7 +64,7 @@ class Backfills:
             if wanted.where and (why := await self._unfit(side, wanted.where)):
                 self._answer(request, "failed", error=why)
                 continue
-            log.info("backfill begins", **self._facts(), where=wanted.where or "every row")
+            log.info("backfill begins", **self._facts(), whole=not wanted.where)
             return Progress(
                 run=request.id,
                 where=wanted.where,
@@ -107,7 +107,7 @@ class Backfills:
             gauges["copy_rows"], gauges["copy_share"] = float(progress.rows), 1.0
         for request in self._pending() if progress.request else ():
             if request.id == progress.request:
-                log.info("backfill is done", **self._facts(), rows=progress.rows)
+                log.info("backfill is done", **self._facts(), count=progress.rows)
                 self._answer(request, "done", rows=progress.rows)
         self._expected = 0.0
 
@@ -115,7 +115,8 @@ class Backfills:
         """A row cannot be judged by the condition: the copy is given up."""
         for request in self._pending():
             if request.id == progress.request:
-                log.warning("backfill failed", **self._facts(), where=progress.where, said=why)
+                # Condition and reason may speak of a person: whoever asked is told them.
+                log.warning("backfill failed", **self._facts(), count=progress.rows)
                 self._answer(request, "failed", error=why, rows=progress.rows)
         if self._place:
             for name in ("copy_rows", "copy_share"):

@@ -289,7 +289,9 @@ class Copier:
                     raise
                 if said != self._said:
                     self._said = said
-                    log.warning(said, table=self._table.name_, rows=self._size)
+                    log.warning(
+                        "the copy waits", table=self._table.name_, reason=said, count=self._size
+                    )
                 await asyncio.sleep(1.0)
 
     async def _read_in(self, connection: Connection, last: str | None, number: int) -> _Chunk:

@@ -172,9 +172,9 @@ class Upkeep(msgspec.Struct):
         if level != self._level:
             bound = log.bind(contract=hop.contract, slot=self.slot)
             if level == "alarm":
-                bound.error("log held back", said=said)
+                bound.error("log held back", error=said)
             elif level == "warning":
-                bound.warning("log held back", said=said)
+                bound.warning("log held back", error=said)
             else:
-                bound.info("log is let go again", held_back=told_size(found.bytes))
+                bound.info("log is let go again", bytes=found.bytes)
             self._level = level

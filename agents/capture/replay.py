@@ -59,7 +59,10 @@ class Replay:
         served = []
         for request in self._requests.pending(self._contract.name, "replay", "drop"):
             counts = await self._serve(request)
-            log.info(f"dead letters: {request.what}", contract=self._contract.name, **counts)
+            if request.what == "replay":
+                log.info("dead letters replayed", contract=self._contract.name, **counts)
+            else:
+                log.info("dead letters dropped", contract=self._contract.name, **counts)
             served.append((request, counts))
         return served
 

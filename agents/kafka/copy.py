@@ -279,8 +279,7 @@ class Copy:
         lane.builder = None
         if len(alone.data) > lane.limits.largest:
             raise TooLarge(
-                topic=part[0], partition=part[1], key=(key or b"").decode(errors="replace"),
-                bytes=len(alone.data), largest=lane.limits.largest,
+                topic=part[0], partition=part[1], bytes=len(alone.data), largest=lane.limits.largest,
             )  # fmt: skip
         lane.full.append((alone, done))
 

@@ -271,8 +271,8 @@ class Relay:
             if not said:
                 said = True
                 log.info(
-                    "waiting for upstream to have it", contract=self.hop.contract, topic=self.hop.to,
-                    kafka=self._upstream.bootstrap, upstream=sorted(self._sources()),
+                    "waiting for upstream to have it", hop=self.hop.hop, contract=self.hop.contract,
+                    topic=self.hop.to, kafka=self._upstream.bootstrap, topics=sorted(self._sources()),
                 )  # fmt: skip
 
     async def _counts(self, above: Connection) -> dict[str, int] | None:
@@ -328,7 +328,7 @@ class Relay:
         """Bring the copy in line with upstream; the answer is where it ends then."""
         began = time.monotonic()
         bound = log.bind(hop=self.hop.hop, contract=self.hop.contract, topic=self.hop.to)
-        bound.info("bringing the copy in line", why=why)
+        bound.info("bringing the copy in line", reason=why)
         self.hop.state = "aligning"
         self._since = max(time.time_ns() // 1000, self._since + 1, self._resync)
         name = f"{self._target.name}.align"
@@ -344,7 +344,7 @@ class Relay:
             bounds, states = await self._settled(alignment, above, ends, bounds)
             alignment.compare()
             if alignment.back:
-                bound.warning("upstream is older than what was here", keys=alignment.back)
+                bound.warning("upstream is older than what was here", count=alignment.back)
             told = 0
             async for number, topic, (record, value, headers) in alignment.differing(above, bounds):
                 part = (self._target.name, number)
@@ -363,7 +363,7 @@ class Relay:
         finally:
             alignment.close()
         self.hop.events += told
-        bound.info("in line", told=told, after_s=round(time.monotonic() - began, 1))
+        bound.info("in line", count=told, after_s=round(time.monotonic() - began, 1))
         return aligned
 
     async def _mark_aligning(self, copy: Copy, part: Part, end: End) -> None:
@@ -398,8 +398,8 @@ class Relay:
             if not said:
                 said = True
                 log.info(
-                    "waiting for upstream to be as complete as the copy", topic=self.hop.to,
-                    contract=self.hop.contract,
+                    "waiting for upstream to be as complete as the copy", hop=self.hop.hop,
+                    contract=self.hop.contract, topic=self.hop.to,
                 )  # fmt: skip
             self.hop.waits = "upstream to be as complete as the copy"
             await asyncio.sleep(_LOOK)
@@ -537,7 +537,12 @@ class Relay:
             if moved or hop.lag == 0:
                 hop.moved()
             if reader.grown(counts):
-                log.info("upstream has more partitions", topic=hop.from_, contract=hop.contract)
+                log.info(
+                    "upstream has more partitions",
+                    hop=hop.hop,
+                    contract=hop.contract,
+                    topic=hop.from_,
+                )
                 return
 
     async def _pass_on(self, stretch: Stretch, lane: _Lane, copy: Copy) -> None:

@@ -124,7 +124,12 @@ class Delivery:
             last, complete = self.store.last, self._complete()
             changes = self.store.changes_after(position.seq, PIECE)
             if (changes[0].seq if changes else last + 1) != position.seq + 1:
-                log.warning("too far behind the feed: the state is told again", to=self.hop.to)
+                log.warning(
+                    "too far behind the feed: the state is told again",
+                    hop=self.hop.hop,
+                    contract=self.hop.contract,
+                    topic=self.hop.to,
+                )
                 position = self._begin(None)
                 continue
             busy = len(changes) == PIECE
@@ -169,7 +174,12 @@ class Delivery:
                     progress[name] = before
             return Position(found.store, found.seq, found.id, progress)
         newest = store.changes_after(store.last - 1, 1)
-        log.info("the whole state is told", to=self.hop.to, contracts=sorted(self.sights))
+        log.info(
+            "the whole state is told",
+            hop=self.hop.hop,
+            contract=self.hop.contract,
+            topic=self.hop.to,
+        )
         return Position(store.id, store.last, newest[0].id if newest else "", progress)
 
     def _reaches(self, found: Position) -> bool:

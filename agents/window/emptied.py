@@ -32,7 +32,7 @@ class Emptied:
             gone = await in_thread(partial(store.told_again, name, ()))
             self._feed.publish(gone)
         if gone:
-            log.info("the grant has ended; nothing of it is kept", contract=name, records=len(gone))
+            log.info("the grant has ended; nothing of it is kept", contract=name, count=len(gone))
         hop.state, hop.error, hop.lag = "ended", None, 0
         hop.aligned = max(hop.aligned, self._follow.resync)
         await stop.wait()

@@ -181,8 +181,8 @@ class Fanout:
         if why != CLOSED:
             self._cuts[why] += 1
             log.warning(
-                "a subscriber is cut", reason=why, visitor=member.visitor.name,
-                contracts=[follow.contract.name for follow in member.follows],
+                "a subscriber is cut", reason=why, visitor=_called(member.visitor),
+                contract=", ".join(follow.contract.name for follow in member.follows),
             )  # fmt: skip
         return why
 
@@ -352,6 +352,11 @@ class Fanout:
         is told of few changes does not keep one that grows old."""
         token = self._feed.token_of(since)
         return [(token, name, data) for _, name, data in marks]
+
+
+def _called(visitor: Visitor) -> str:
+    """A window system by its name; of a clerk, who is a person, only that it is one."""
+    return visitor.name if visitor.kind == "system" else visitor.kind
 
 
 _DONE = object()

@@ -168,7 +168,7 @@ class Follow:
             aligning = bool(former) or stale or away or self.hop.aligned < self.resync
             if aligning and not self._rebuild:
                 log.info(
-                    "the state is told again from the top", contract=name, former=sorted(former)
+                    "the state is told again from the top", contract=name, topics=sorted(former)
                 )
                 store.tell_again(name)
         self._aligning = aligning or self._rebuild is not None
@@ -190,7 +190,7 @@ class Follow:
                 sum(last - first for first, last in ends.values()),
                 sum(start[part] - first for part, (first, _) in ends.items()),
             )
-            log.info("everything is read anew", contract=name, records=self._rebuild.expected)
+            log.info("everything is read anew", contract=name, count=self._rebuild.expected)
         return start
 
     async def _prove(
@@ -308,8 +308,8 @@ class Follow:
         if applied.refused:
             self.hop.rejected += applied.refused
             log.error(
-                "changes that break the contract are not shown", contract=self.contract.dataschema,
-                count=applied.refused, topics=self.hop.from_,
+                "changes that break the contract are not shown", contract=self.contract.name,
+                count=applied.refused, topic=self.hop.from_,
             )  # fmt: skip
         self.repeated += applied.repeated
         self.out_of_order += applied.out_of_order
@@ -348,7 +348,7 @@ class Follow:
             store.rebuilt(name)
             await self._publish([], since)
         self._rebuild.done(store.total(name))
-        log.info("everything was read anew", contract=name, records=store.total(name))
+        log.info("everything was read anew", contract=name, count=store.total(name))
         self._rebuild = None
         self.hop.warnings.pop("rebuild", None)
         return True

@@ -90,7 +90,7 @@ class Gate:
         address = request.remote or ""
         count, wait = self._failures.note(address, time.monotonic())
         if count & (count - 1) == 0:
-            log.warning("a wrong token", address=address, lately=count)
+            log.warning("a wrong token", address=address, count=count)
         if wait and self._waiting >= WAITING:
             return Problem(
                 429, "Too many wrong tokens", "Expected a token of this window's, got another",

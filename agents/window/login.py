@@ -159,19 +159,21 @@ class _Login:
             or not hmac.compare_digest(begun.browser, _hash(browser))
             or given.get("iss", provider.login.issuer) != provider.login.issuer
         ):
-            log.warning("a login is refused", why="nobody began it here", address=request.remote)
+            log.warning("a login is refused", reason="nobody began it here", address=request.remote)
             return _page(
                 request, 400, "此次登录已失效", "This login is over, or was not begun here"
             )
         if "code" not in given:
-            log.warning("a login is refused", why=f"the provider: {given.get('error', '')[:100]}")
+            log.warning(
+                "a login is refused", reason=f"the provider: {given.get('error', '')[:100]}"
+            )
             return _page(request, 403, "登录未被批准", "The login was not approved")
         try:
             claims = await provider.clerk(given["code"], begun.verifier, begun.nonce)
         except Away as error:
             return self._away(request, error)
         except Refused as error:
-            log.warning("a login is refused", why=str(error))
+            log.warning("a login is refused", reason=str(error))
             return _page(request, 403, "登录未通过验证", "The login could not be verified")
         return self._enter(request, provider.login, claims)
 
@@ -186,7 +188,9 @@ class _Login:
         mine = tuple(each for each in groups if isinstance(each, str))
         rights = self._gate.visitors.clerks(mine)
         if not rights:
-            log.warning("a login is refused", why="none of the clerk's groups is in the node file")
+            log.warning(
+                "a login is refused", reason="none of the clerk's groups is in the node file"
+            )
             return _page(
                 request,
                 403,

@@ -248,7 +248,14 @@ class Broker:
             return
         self._hop.rejected += len(refused)
         why = next(iter(refused.values()))
-        log.error("the broker refuses messages", count=len(refused), said=why, to=self._hop.to)
+        log.error(
+            "the broker refuses messages",
+            hop=self._hop.hop,
+            contract=self._hop.contract,
+            topic=self._hop.to,
+            count=len(refused),
+            error=why,
+        )
         self._hop.warnings["refused"] = (
             f"{self._hop.rejected} messages were refused by the broker and are missing there: {why}"
         )

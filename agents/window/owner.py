@@ -152,9 +152,11 @@ class Owner:
                 " worked. Update the package chinesecalendar, or set [corrections] off and worked."
             )
             self.hop.warnings["calendar"] = said
-            log.warning("holidays are not known", after=LAST_YEAR, contract=line.contract)
+            log.warning("holidays are not known", contract=line.contract, year=LAST_YEAR + 1)
         self._say(line, "received", "", "", due)
-        log.info("correction received", id=line.id, contract=line.contract, due=due.isoformat())
+        log.info(
+            "correction received", correction=line.id, contract=line.contract, due=due.isoformat()
+        )
 
     def _say_overdue(self, line: Line) -> None:
         new = self._told.execute("INSERT OR IGNORE INTO overdue VALUES (?)", (line.id,)).rowcount
@@ -162,7 +164,7 @@ class Owner:
             due = line.due.isoformat() if line.due else ""
             facts = {"correction": line.id, "due": due}
             self._audit.tell("levelsync.correction.overdue", line.contract, facts)
-            log.warning("correction overdue", id=line.id, contract=line.contract, due=due)
+            log.warning("correction overdue", correction=line.id, contract=line.contract, due=due)
 
     def _say(
         self, line: Line, state: Any, note: str, by: str, due: datetime.date | None = None
@@ -204,7 +206,7 @@ class Owner:
             raise NotAnswered(f"Expected a note of at most {MOST_NOTE} characters, got {len(note)}")
         self._say(line, state, note, by[:200])
         self._count(line, state)
-        log.info("correction answered", id=name, contract=line.contract, state=state)
+        log.info("correction answered", correction=name, contract=line.contract, state=state)
 
     def _count(self, line: Line, state: str) -> None:
         self._answered[line.contract, state] += 1

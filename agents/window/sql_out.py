@@ -266,8 +266,8 @@ class Filled:
         self._hop.rejected += fresh
         if fresh:
             log.error(
-                "rows are refused by the table", to=self._hop.to, count=fresh,
-                see=f"{self._table.schema}.{REFUSED}",
+                "rows are refused by the table", hop=self._hop.hop, contract=self._hop.contract,
+                topic=self._hop.to, count=fresh, table=f"{self._table.schema}.{REFUSED}",
             )  # fmt: skip
 
     async def _count(self) -> None:
