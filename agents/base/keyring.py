@@ -71,7 +71,7 @@ class Keyring:
             key = signing_key(self.path) if self.path.exists() or self.key else None
         except WrongKey as error:
             log.error(
-                "the signing key is not taken", error=str(error), in_use=self.public or "none"
+                "the signing key is not taken", error=str(error), key=self.public or "none"
             )
             key = self.key
         public = public_of(key) if key else ""
