@@ -86,6 +86,16 @@ class NotProven(GapFound):
     )
 
 
+class Strangers(NotProven):
+    """Somebody else has written to a topic that this node signs, after its last watermark."""
+
+    hint = (
+        "It is not signed, and nothing is passed on. Find out who can write there. `levelsync resync"
+        " NODE.toml CONTRACT`, where this node owns the contract `levelsync backfill NODE.toml CONTRACT`,"
+        " sets right what was written and goes on."
+    )
+
+
 class PositionGone(LevelsyncError):
     """The position to resume from no longer exists upstream."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeGuard
 
-from agents.base.errors import LevelsyncError
+from agents.base.errors import LevelsyncError, Strangers
 from agents.base.keyring import Signer
 from agents.base.requests import Requests
 from agents.base.run import Until
@@ -112,6 +112,10 @@ class Intake:
             self._copy = copy = Copy(self._cluster, self._claim, parts, signer=self._signer)
             try:
                 position, held, newest = await self._resume()
+                if copy.strange and not self._requests.pending(contract.name, "backfill"):
+                    raise Strangers(
+                        topic=self._topic, partitions=[each[1] for each in copy.strange]
+                    )
                 waiting = await self._waiting()
                 self._entry = Entry(self.hop, contract, self._node, copy, waiting, self._topic)
                 self._replay = Replay(contract, self._requests, self._published, copy, self._entry)

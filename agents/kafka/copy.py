@@ -128,8 +128,11 @@ class Copy:
         #: To the copy's cluster, for other questions about it.
         self.connection = connection or Connection(cluster)
         self._owns_connection = connection is None
+        self._claim = claim
         self._producer = FencedProducer(self.connection, claim)
         self._lanes: dict[Part, _Lane] = {}
+        #: Signed partitions at whose end somebody else has written: we would sign that as ours.
+        self.strange: list[Part] = []
         self._bounds: dict[Part, tuple[int, int]] = {}
         self._renew_at = time.monotonic() + RENEW_SECONDS
 
@@ -164,6 +167,8 @@ class Copy:
                 lane = self._lanes[part]
                 lane.batches, lane.since = end.batches, end.since
                 lane.events = end.events if self._maker else None
+                if end.mark and end.writers - {end.drew, self._claim.producer}:
+                    self.strange.append(part)
         return ends
 
     def _signs(self, part: Part) -> bool:

@@ -37,6 +37,11 @@ class End(msgspec.Struct):
     batches: bytes = ZERO
     events: bytes = ZERO
     since: int = 1
+    #: The producer that drew the last watermark, -1 before any, and those of the events after it.
+    drew: int = -1
+    writers: set[int] = set()
+    #: Watermarks that were passed on the look back.
+    marks: int = 0
     #: The newest sequence of each key after ``mark``.
     newest: dict[str, str] = {}
 
@@ -57,7 +62,7 @@ async def look_back(
         start = max(first, stop - step)
         end, following = End(None, -1, set(), 0, stop), start
         async for batch in scan_batches(connection, part, start, stop):
-            events = end.count
+            events, marks = end.count, end.marks
             for record in batch.records(start):
                 if record.offset >= stop:
                     break
@@ -66,6 +71,10 @@ async def look_back(
                 _enter(end, record, enough)
             if end.count > events:
                 end.batches = chained(end.batches, batch.digest)
+                end.writers.add(batch.producer)
+            elif end.marks > marks:
+                end.drew = batch.producer
+                end.writers.clear()
         if end.mark is not None or start == first:
             return end
         step *= 8
@@ -75,6 +84,7 @@ def _enter(end: End, record: Record, enough: Callable[[Watermark], bool]) -> Non
     kind = header(record.headers, "ce_type")
     if kind == TYPE:
         end.count = 0
+        end.marks += 1
         mark = msgspec.json.decode(record.value or b"", type=Watermark)
         _chain_on(end, mark)
         if enough(mark):

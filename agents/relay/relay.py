@@ -16,7 +16,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from agents.base.errors import LevelsyncError, PositionGone, Refused, StreamReplaced, Unavailable
+from agents.base.errors import (
+    LevelsyncError,
+    PositionGone,
+    Refused,
+    Strangers,
+    StreamReplaced,
+    Unavailable,
+)
 from agents.base.keyring import Signer
 from agents.base.proof import Proof
 from agents.base.run import until
@@ -200,7 +207,10 @@ class Relay:
             self._since = max(position_of(end).since for end in ends.values())
             if not any(end.mark for end in ends.values()):
                 self._since = self._resync  # it is filled from the top anyway
-            if why := self._out_of_line(ends, counts):
+            why = self._out_of_line(ends, counts)
+            if copy.strange and not why:
+                raise Strangers(topic=target.name, partitions=[part[1] for part in copy.strange])
+            if why:
                 aligned = await until(stop, self._align(why, above, copy, ends, bounds))
                 if aligned is None:
                     return

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
-from agents.base.run import supervise
+from agents.base.run import Part, supervise
 from agents.base.stream import Record, take
 from agents.base.watermark import Continuity, Watermark
 from agents.kafka.cluster import Cluster
@@ -11,7 +12,6 @@ from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
 from agents.kafka.wire import Claim, Connection
-from agents.relay.relay import Relay
 from contracts.envelope import Event, header, headers_of
 
 PARTITIONS = 3
@@ -35,11 +35,17 @@ def event(number: int, key: str | None = None, scope: str = "370102001") -> Even
 class Writer:
     """The owner's agent of a topic, reduced to writing what it is told."""
 
-    def __init__(self, cluster: Cluster, topic: str, partitions: int = PARTITIONS) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: str,
+        partitions: int = PARTITIONS,
+        signer: Any = None,
+    ) -> None:
         self.topic = topic
         self.parts = [(topic, partition) for partition in range(partitions)]
         self.cluster = cluster
-        self.copy = Copy(cluster, Claim(f"writer-{topic}"), self.parts)
+        self.copy = Copy(cluster, Claim(f"writer-{topic}"), self.parts, signer=signer)
 
     async def __aenter__(self) -> "Writer":
         await ensure(self.cluster, [Topic(self.topic, len(self.parts), DATA)])
@@ -92,13 +98,13 @@ async def read_all(
 class Running:
     """A hop that runs while the block lasts."""
 
-    def __init__(self, relay: Relay) -> None:
-        self.hop = relay.hop
-        self._relay = relay
+    def __init__(self, part: Part) -> None:
+        self.hop = part.hop
+        self._part = part
         self._stop = asyncio.Event()
 
     async def __aenter__(self) -> "Running":
-        self.task = asyncio.create_task(supervise(self._relay, self._stop), name="hop")
+        self.task = asyncio.create_task(supervise(self._part, self._stop), name="hop")
         return self
 
     async def __aexit__(self, *_: object) -> None:
