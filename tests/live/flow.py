@@ -8,8 +8,11 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from agents.base.errors import GapFound, StreamReplaced, Unavailable
+from agents.base.proof import Proof
+from agents.base.status import Hop
 from agents.base.stream import take
 from agents.base.watermark import Continuity
 from agents.kafka.batches import Batch, Builder
@@ -18,6 +21,7 @@ from agents.kafka.copy import Copy
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
 from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.writers import Signatures
 from contracts.envelope import header
 from tests.live.streams import PARTITIONS
 
@@ -45,7 +49,9 @@ class Source:
         codecs: Sequence[int] = tuple(CODECS.values()),
         marks: float = 0.2,
         pace: Callable[[float], Awaitable[None]] | None = None,
+        signer: Any = None,
     ) -> None:
+        self._signer = signer
         self.topic = Topic(topic, PARTITIONS, DATA)
         self.count = count
         self.cluster = cluster
@@ -59,7 +65,8 @@ class Source:
     async def tell(self) -> None:
         """Write everything, over failures of the broker."""
         while True:
-            copy = Copy(self.cluster, Claim(f"source-{self.topic.name}"), self.topic.parts)
+            claim = Claim(f"source-{self.topic.name}")
+            copy = Copy(self.cluster, claim, self.topic.parts, signer=self._signer)
             try:
                 await ensure(self.cluster, [self.topic])
                 await self._tell(copy)
@@ -122,8 +129,10 @@ _WRITER_AT = 43
 class Follower:
     """Reads a topic as it grows, over its broker's restarts: what stands in it, record for record."""
 
-    def __init__(self, cluster: Cluster, topic: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, signatures: Signatures | None = None) -> None:
         self.topic = topic
+        #: How what it reads is signed.
+        self.hop = Hop("window", "", topic, "")
         #: By partition: the id and a digest of each event.
         self.events: dict[int, list[tuple[bytes, int]]] = {p: [] for p in range(PARTITIONS)}
         #: By partition: producer id and epoch of each batch.
@@ -135,6 +144,12 @@ class Follower:
         self._cluster = cluster
         self._next: dict[Part, int] = {(topic, p): 0 for p in range(PARTITIONS)}
         self._states = [Continuity(offset=0, thinned=False) for _ in range(PARTITIONS)]
+        self._proofs: dict[int, Proof] = {}
+        if signatures:
+            for partition, state in enumerate(self._states):
+                proof = signatures.proof((topic, partition), self.hop, shown=True)
+                proof.begin(state)
+                self._proofs[partition] = proof
 
     @property
     def count(self) -> int:
@@ -181,7 +196,7 @@ class Follower:
         events = self.events[partition]
         for record in batch.records(start):
             try:
-                kind = take(record, self._states[partition])
+                kind = take(record, self._states[partition], self._proofs.get(partition))
             except (GapFound, StreamReplaced) as error:
                 self.gaps.append(error)
                 self._states[partition] = Continuity(offset=record.offset + 1)

@@ -1,6 +1,6 @@
 """A link in a process of its own, to be killed or paused.
 
-python -m tests.live.hop BOOTSTRAP FROM TO [--to-kafka BOOTSTRAP] [--without PART]
+python -m tests.live.hop BOOTSTRAP FROM TO [--to-kafka BOOTSTRAP] [--without PART] [--signed JSON]
 
 ``--without`` takes out, in this process only, a part of what makes a copy exactly one, so that a test
 can show that it would see it missing.
@@ -15,6 +15,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
+from agents.base.proof import Trust
 from agents.base.run import collect_rarely, supervise
 from agents.base.status import Hop
 from agents.base.watermark import Watermark
@@ -24,12 +27,32 @@ from agents.kafka.copy import Copy
 from agents.kafka.ends import End
 from agents.kafka.topics import DATA, Topic
 from agents.kafka.wire import Part
+from agents.kafka.writers import Signatures, writer_of
 from agents.relay import relay as relaying
 from agents.relay.relay import Relay
+from tests.agents.base.keys import Signs, from_text
 from tests.live.streams import PARTITIONS
 
 #: Printed once a copy is open: fenced, and its end known.
 OPEN = "the copy is open"
+
+
+class Signed(msgspec.Struct):
+    """How a link of ``node`` signs, whom it trusts, and on whose cluster it reads; ``key`` is private."""
+
+    node: str
+    key: str
+    trust: dict[str, tuple[str, ...]]
+    holder: str
+
+    @property
+    def signer(self) -> Signs:
+        return Signs(self.node, from_text(self.key))
+
+    @property
+    def signatures(self) -> Signatures:
+        holder = self.holder
+        return Signatures(Trust(self.node, self.trust), lambda topic: writer_of(topic, holder))
 
 
 def link(
@@ -41,10 +64,11 @@ def link(
     config: Mapping[str, str] | None = None,
     resync: int = 0,
     state: Path | None = None,
+    signed: Signed | None = None,
 ) -> Relay:
     """A link from topic to topic, on one cluster or between two.
 
-    ``config`` are settings of the target's own.
+    ``config`` are settings of the target's own; ``signed`` says how it signs and whom it trusts.
     """
     return Relay(
         Hop("link", "resident.v2", upstream, target),
@@ -55,6 +79,8 @@ def link(
         identity=f"link-{target}",
         state=state or Path(tempfile.gettempdir()) / "levelsync-test-links",
         resync=resync,
+        signer=signed.signer if signed else None,  # type: ignore[arg-type]
+        signatures=signed.signatures if signed else None,
     )
 
 
@@ -70,6 +96,7 @@ class HopProcess(Server):
         downstream: Cluster,
         target: str,
         without: str | None = None,
+        signed: Signed | None = None,
     ) -> None:
         super().__init__(name, folder)
         self.target = target
@@ -77,6 +104,7 @@ class HopProcess(Server):
             sys.executable, "-m", "tests.live.hop", upstream.bootstrap, source, target,
             "--to-kafka", downstream.bootstrap, "--to-replicas", str(downstream.replicas),
             *(("--without", without) if without else ()),
+            *(("--signed", msgspec.json.encode(signed).decode()) if signed else ()),
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -172,13 +200,15 @@ def main() -> None:
     parser.add_argument("--to-kafka")
     parser.add_argument("--to-replicas", type=int, default=1)
     parser.add_argument("--without", choices=WITHOUT)
+    parser.add_argument("--signed", type=lambda raw: msgspec.json.decode(raw, type=Signed))
     told = parser.parse_args()
     collect_rarely()
     if told.without:
         WITHOUT[told.without]()
     _say_when_open()
     downstream = Cluster(told.to_kafka or told.bootstrap, replicas=told.to_replicas)
-    hop = link(Cluster(told.bootstrap), told.source, told.target, downstream=downstream)
+    above = Cluster(told.bootstrap)
+    hop = link(above, told.source, told.target, downstream=downstream, signed=told.signed)
     asyncio.run(supervise(hop, asyncio.Event()))
 
 

@@ -29,10 +29,13 @@ from pathlib import Path
 
 import pytest
 
+from agents.base.proof import Trust
 from agents.kafka.topics import DATA, Topic, ensure
+from agents.kafka.writers import Signatures, writer_of
+from tests.agents.base.keys import Signs, private_text
 from tests.live.brokers import Behind
 from tests.live.flow import Follower, Source, difference, following, usurped
-from tests.live.hop import HopProcess
+from tests.live.hop import HopProcess, Signed
 from tests.live.line import Line
 from tests.live.streams import PARTITIONS, Writer, event, until_true
 
@@ -56,6 +59,7 @@ class World:
         chance: random.Random,
         without: str | None = None,
     ) -> None:
+        self.signs = {node: Signs(node) for node in ("37", "3701")}
         self.brokers = {"province": province, "county": county}
         self.done: list[str] = []
         self.hops: dict[str, HopProcess] = {}
@@ -66,13 +70,33 @@ class World:
         below, above = f"{name}.from.37", f"{name}.from.3701"
         self._make: dict[str, Callable[[str], HopProcess]] = {
             "down": lambda label: HopProcess(
-                folder, label, province.far, name, county.near, below, without
+                folder, label, province.far, name, county.near, below, without, self._signed("37")
             ),
             "up": lambda label: HopProcess(
-                folder, label, county.near, below, province.far, above, without
+                folder,
+                label,
+                county.near,
+                below,
+                province.far,
+                above,
+                without,
+                self._signed("3701"),
             ),
         }
         self.topics = [(province, name), (county, below), (province, above)]
+
+    def _signed(self, holder: str) -> Signed:
+        city = self.signs["3701"]
+        assert city.key
+        return Signed("3701", private_text(city.key), self._trust, holder)
+
+    @property
+    def _trust(self) -> dict[str, tuple[str, ...]]:
+        return {node: (signs.public,) for node, signs in self.signs.items()}
+
+    def signatures(self, holder: str) -> Signatures:
+        """How a reader on the cluster of ``holder`` reads them."""
+        return Signatures(Trust("37", self._trust), lambda topic: writer_of(topic, holder))
 
     async def __aenter__(self) -> "World":
         for name in self._make:
@@ -168,16 +192,19 @@ async def run_through(
 ) -> str:
     """What differs at the end, "" when nothing does; says on the way what was done."""
     chance = random.Random(seed)
-    name = f"faults-{seed}-{without or 'whole'}-{chance.randrange(10_000)}"
+    name = f"faults_{seed}_{without or 'whole'}_{chance.randrange(10_000)}.v1"
     began = time.monotonic()
     pace = Pace()
-    source = Source(province.near, name, events, seed=seed, pace=pace)
-    await ensure(province.near, [source.topic])
+    await ensure(province.near, [Topic(name, PARTITIONS, DATA)])
     async with (
         province.line(seed=seed) as line,
         World(folder / name, name, province, county, line, chance, without) as world,
     ):
-        followers = [Follower(broker.near, topic) for broker, topic in world.topics]
+        source = Source(province.near, name, events, seed=seed, pace=pace, signer=world.signs["37"])
+        followers = [
+            Follower(broker.near, topic, world.signatures(holder))
+            for (broker, topic), holder in zip(world.topics, ("37", "3701", "37"), strict=True)
+        ]
         async with following(*followers):
 
             async def suffer() -> None:
@@ -203,6 +230,11 @@ async def run_through(
         await follower.finish()
     found = [difference(followers[0], follower) for follower in followers[1:]]
     found += [usurped(follower) for follower in followers]
+    found += [
+        f"{follower.topic}: {follower.hop.signatures()}"
+        for follower in followers
+        if not (follower.hop.signatures() or "").startswith("37 (key ")
+    ]
     if followers[0].count != events:
         found.append(f"the source told {followers[0].count} events instead of {events}")
     print(
