@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from agents.base.errors import NotProven
 from agents.base.statement import ZERO, Seal, Statement, Unproven, digest, key_id, opened, read
-from agents.base.status import Hop
+from agents.base.status import Hop, Signature, SignedState
 from agents.base.watermark import LEFT_OUT, Continuity, Watermark
 
 #: Microseconds for which compaction leaves alone what was written, with half of the day it is asked to
@@ -138,14 +138,14 @@ class Proof:
         if mark.seal is None:
             if binds and (state.at or mark.number >= self.since):
                 self._fail("A watermark is not signed", mark, offset, expected=writer)
-            self._tell("unsigned")
+            self._tell("unsigned", "", "unsigned")
             return None
         try:
             said = opened(mark.seal)
         except Unproven as error:
             if binds or self._claims_ours(mark.seal):
                 self._fail("A watermark is signed wrongly", mark, offset, said=str(error))
-            self._tell(f"signed wrongly: {error}")
+            self._tell("untrusted", "", f"signed wrongly: {error}")
             return None
         if said.node != writer or not trust.takes(writer, said.key):
             if binds:
@@ -168,7 +168,7 @@ class Proof:
             self._fail(
                 "What stands above a watermark is not what was signed", mark, offset, by=said.node
             )
-        self._tell(f"{said.node} (key {key_id(said.key)})")
+        self._tell("proven", said.node, f"{said.node} (key {key_id(said.key)})")
         return said
 
     def _claims_ours(self, seal: Seal) -> bool:
@@ -205,7 +205,7 @@ class Proof:
                 "The events above a watermark are not those that were signed", mark, offset,
                 by=made.node,
             )  # fmt: skip
-        self._tell(f"{made.node} (key {key_id(made.key)})")
+        self._tell("proven", made.node, f"{made.node} (key {key_id(made.key)})")
         name = f"proof {self._part[1]}"
         self._hop.warnings.pop(name, None)
         if apart.startswith(LEFT_OUT):
@@ -229,7 +229,7 @@ class Proof:
             if trust.binds(self._giver) or state.maker:
                 self._fail("What a watermark carries is signed wrongly", mark, offset,
                            said=str(error))  # fmt: skip
-            self._tell(f"signed wrongly: {error}")
+            self._tell("untrusted", "", f"signed wrongly: {error}")
             return None
         if not trust.takes(made.node, made.key):
             if trust.binds(made.node) or (state.maker and trust.binds(state.maker)):
@@ -258,7 +258,7 @@ class Proof:
             )
             return
         if not state.maker_number:
-            self._tell(f"not signed by {self._giver}")
+            self._tell("unsigned", "", f"not signed by {self._giver}")
         if mark.count:
             state.without += 1
         if state.without > MOST_WITHOUT and self._trust.binds(self._giver):
@@ -275,19 +275,20 @@ class Proof:
         elif self._trust.knows(self.writer) or self._trust.knows(self._giver):
             state.event_chain = ZERO
 
-    def _tell(self, text: str) -> None:
-        self._hop.signed[self._part] = text
+    def _tell(self, state: SignedState, node: str, text: str) -> None:
+        self._hop.signed[self._part] = Signature(state, node, text)
 
     def _tell_untrusted(self, said: Statement) -> None:
         self._tell(
+            "untrusted", said.node,
             f"signed by a key not trusted here, of {said.node}:"
-            f" levelsync keys trust NODE.toml {said.node} {said.key}"
-        )
+            f" levelsync keys trust NODE.toml {said.node} {said.key}",
+        )  # fmt: skip
 
     def _fail(self, why: str, mark: Watermark, offset: int, **facts: object) -> NoReturn:
         topic, partition = self._part
         self._hop.failed += 1
-        self._tell(f"stopped: {why[:1].lower()}{why[1:]}")
+        self._tell("stopped", "", f"stopped: {why[:1].lower()}{why[1:]}")
         raise NotProven(
             why, topic=topic, partition=partition, offset=offset, watermark=mark.number, **facts
         )

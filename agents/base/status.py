@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
@@ -15,6 +15,19 @@ log = structlog.get_logger()
 
 State = Literal["starting", "aligning", "running", "ended", "retrying", "stopped"]
 Kind = Literal["capture", "view", "link", "window", "out", "answers"]
+
+#: How a stream is signed, from well to ill.
+SignedState = Literal["proven", "unsigned", "untrusted", "stopped"]
+SIGNED: tuple[SignedState, ...] = ("proven", "unsigned", "untrusted", "stopped")
+
+
+class Signature(NamedTuple):
+    """How a partition is signed: by which node, and in a few words for a person."""
+
+    state: SignedState
+    node: str
+    text: str
+
 
 #: Seconds without progress, where there should be some, after which a hop is not healthy.
 STUCK = 10.0
@@ -59,8 +72,8 @@ class Hop(msgspec.Struct):
     made_at: float = msgspec.field(default_factory=time.monotonic)
     #: Further metrics of this part's own, for as long as the hop is shown.
     metrics: Callable[[], Iterator[Metric]] | None = None
-    #: How each partition that is read is signed, in a few words.
-    signed: dict[tuple[str, int], str] = {}
+    #: How each partition that is read is signed.
+    signed: dict[tuple[str, int], Signature] = {}
     #: Signatures that were verified, and those that proved nothing.
     verified: int = 0
     failed: int = 0
@@ -109,9 +122,17 @@ class Hop(msgspec.Struct):
                 return f"has not {doing} for {still:.0f} s"
         return None
 
-    def signatures(self) -> str | None:
-        """How what is read here is signed; None where nothing was looked at."""
-        return "; ".join(sorted(set(self.signed.values()))) or None
+    def signatures(self) -> dict[str, Any] | None:
+        """How what is read here is signed: the worst ``state`` of any partition, ``by`` which nodes, and
+        what is ``said`` of it; None where nothing was looked at."""
+        if not self.signed:
+            return None
+        found = self.signed.values()
+        return {
+            "state": max((each.state for each in found), key=SIGNED.index),
+            "by": sorted({each.node for each in found} - {""}),
+            "said": "; ".join(sorted({each.text for each in found})),
+        }
 
     def as_dict(self) -> dict[str, Any]:
         return {

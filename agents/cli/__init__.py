@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import accesses, backfill, corrections, files, letters, status, window
+    from agents.cli import accesses, backfill, corrections, files, keys, letters, status, window
     from agents.cli import report as scorecard
     from agents.demo.demo import add_arguments as demo_arguments
 
@@ -104,6 +104,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
         command("corrections", None, "What windows say is wrong in this node's data: see, answer.")
     )
     scorecard.add(command("report", None, "The scorecard: what was promised, and what was kept."))
+    keys.add(command("keys", None, "What this node signs with, and whose signatures it takes."))
     accesses.add(command("accesses", None, "Who looked at a record; is the journal of that whole?"))
     return parser
 

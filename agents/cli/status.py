@@ -76,6 +76,8 @@ def _print_status(found: dict[str, Any]) -> None:
 
 def _below(hop: dict[str, Any]) -> Iterable[str]:
     figures = hop["figures"]
+    if hop.get("signed"):
+        yield f"signed: {hop['signed']['said']}"
     if hop["rejected"]:
         waiting = figures.get("dead_letters_waiting")
         wait = "" if waiting is None else f", {waiting:.0f} wait"

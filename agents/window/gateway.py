@@ -110,6 +110,7 @@ class _Gateway:
             "fields": fields_of(contract),
             "searchable": contract.searchable,
             "refused": hop.rejected,
+            "signed": hop.signatures(),
             "sunset": follow.sunset.isoformat() if follow.sunset else None,
         }
 

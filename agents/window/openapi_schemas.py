@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from agents.base.status import SIGNED
 from contracts.export.json_schema import json_schema
 from contracts.model import Contract
 
@@ -137,6 +138,9 @@ def _fixed() -> dict[str, Schema]:
                 ),
                 "searchable": listed(TEXT),
                 "refused": COUNT,
+                "signed": maybe(
+                    thing({"state": {"enum": list(SIGNED)}, "by": listed(TEXT), "said": TEXT})
+                ),
                 "sunset": maybe(TEXT),
             }
         ),

@@ -80,7 +80,7 @@ function draw() {
 function fill(item, one) {
   const series = hour?.contracts[one.name];
   item.dataset.state = stateOf(one);
-  const as = JSON.stringify([one.state, stateOf(one), one.error, one.records, one.latency_ms, one.refused, one.sunset, hour?.until, failed]);
+  const as = JSON.stringify([one.state, stateOf(one), one.error, one.records, one.latency_ms, one.refused, one.signed, one.sunset, hour?.until, failed]);
   if (drawnAs.get(one.name) === as) return;
   const open = item.querySelector("details")?.open ?? false;
   const focused = item.querySelector("summary") === document.activeElement;
@@ -132,6 +132,7 @@ function facts(one) {
     [say("arrival"), one.latency_ms ? words().milliseconds(Math.round(one.latency_ms.p50)) : "—"],
     [say("owner"), inWords(one.owner)],
   ];
+  if (one.signed) rows.push([say("signed"), words().signedBy(one.signed.state, one.signed.by)]);
   if (one.refused) rows.push([say("unshown"), number(one.refused)]);
   if (one.sunset) rows.push([say("sunset"), day(one.sunset)]);
   return element("dl", { class: "facts" }, ...rows.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
@@ -141,7 +142,9 @@ function facts(one) {
 function todo(one) {
   const parts = [];
   const state = stateOf(one);
-  if (one.state === "stopped") {
+  if (one.state === "stopped" && one.signed?.state === "stopped") {
+    parts.push(element("p", {}, say("doUnproven"), " ", element("code", {}, "levelsync status NODE.toml")));
+  } else if (one.state === "stopped") {
     parts.push(
       element("p", {}, say("doStopped"), " ", element("code", {}, "levelsync status NODE.toml")),
       element("p", {}, say("doStoppedMore"), " ", element("code", {}, `levelsync resync NODE.toml ${one.name}`)),

@@ -4,7 +4,7 @@
 /** @typedef {{type: string, nullable?: boolean, min_length?: number, max_length?: number | null, pattern?: string | null, format?: string | null, ge?: number | null, gt?: number | null, le?: number | null, lt?: number | null, digits?: number, places?: number, positive?: boolean, values?: string[]}} Shape */
 /** @typedef {{name: string, title: Text, personal: boolean, labels: Record<string, Text>, shape?: Shape}} Field */
 /** @typedef {"good" | "wait" | "late" | "bad"} State */
-/** @typedef {{name: string, revision: string, title: Text, owner: Text, key: string, scope: string, freshness_s: number, complete_as_of: string | null, age_s: number | null, records: number, state: string, error: string | null, lag: number | null, events: number, latency_ms: {p50: number, p99: number} | null, fields: Field[], searchable?: string[], refused: number, sunset: string | null}} Contract */
+/** @typedef {{name: string, revision: string, title: Text, owner: Text, key: string, scope: string, freshness_s: number, complete_as_of: string | null, age_s: number | null, records: number, state: string, error: string | null, lag: number | null, events: number, latency_ms: {p50: number, p99: number} | null, fields: Field[], searchable?: string[], refused: number, signed?: {state: "proven" | "unsigned" | "untrusted" | "stopped", by: string[], said: string} | null, sunset: string | null}} Contract */
 /** @typedef {Record<string, any>} Values */
 /** @typedef {{id?: string, time: string, path: string, rule: string, message: string}} Refused */
 /** @typedef {{contract: string, key: string, record: Values, scope: string, time: string, sequence: string, id: string, source: string, dataschema?: string, refused?: Refused}} Entry */

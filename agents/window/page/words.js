@@ -116,6 +116,15 @@ const zh = {
   /** @param {number} ms */
   milliseconds: (ms) => `${ms} 毫秒`,
   unshown: "未予显示的变更",
+  signed: "签名",
+  /**
+   * @param {"proven" | "unsigned" | "untrusted" | "stopped"} state
+   * @param {string[]} by
+   */
+  signedBy: (state, by) =>
+    ({ proven: `已验证（${by.join("、")}）`, unsigned: "未签名", untrusted: "签名方不在信任名单内", stopped: "验证未通过" })[state],
+  doUnproven:
+    "这项数据与签名不符，可能被人改动过，已停止更新；之前显示的内容也请核实后再用。请立即通知系统管理员，查明原因后再恢复。在服务器上运行：",
   sunset: "此版本提供至",
   minutesAgo: "分钟前",
   chartNow: "现在",
@@ -336,6 +345,15 @@ const en = {
   owner: "Owner",
   milliseconds: (ms) => `${ms} ms`,
   unshown: "Changes not shown",
+  signed: "Signature",
+  /**
+   * @param {"proven" | "unsigned" | "untrusted" | "stopped"} state
+   * @param {string[]} by
+   */
+  signedBy: (state, by) =>
+    ({ proven: `verified (${by.join(", ")})`, unsigned: "none", untrusted: "by a key not trusted here", stopped: "does not hold" })[state],
+  doUnproven:
+    "What came is not what was signed: somebody may have changed it. It is not updated any more; check what is shown before you rely on it. Tell the administrator at once. On the server:",
   sunset: "This version ends",
   minutesAgo: "min ago",
   chartNow: "now",

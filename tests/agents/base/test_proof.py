@@ -91,7 +91,8 @@ class Reading:
 
     @property
     def said(self) -> str | None:
-        return self.hop.signatures()
+        found = self.hop.signatures()
+        return found["said"] if found else None
 
 
 def province(*, events: bool) -> tuple[Stream, Reading]:
