@@ -33,9 +33,11 @@ def load(
     path: Path,
     contracts: Mapping[str, Contract] = CONTRACTS,
     kinds: tuple[type[SourceSettings], ...] = KINDS,
+    *,
+    secrets: bool = True,
 ) -> NodeFile:
     """Read and check a node file; see :func:`agents.base.config.load`. Raises ConfigError."""
-    return implied(config.load(path, contracts, kinds))
+    return implied(config.load(path, contracts, kinds, secrets=secrets))
 
 
 def implied(found: NodeFile) -> NodeFile:

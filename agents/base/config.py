@@ -258,24 +258,25 @@ def department_of(node: str) -> str:
 
 
 def load(
-    path: Path, contracts: Mapping[str, Contract], kinds: tuple[type[SourceTable], ...]
+    path: Path,
+    contracts: Mapping[str, Contract],
+    kinds: tuple[type[SourceTable], ...],
+    *,
+    secrets: bool = True,
 ) -> NodeFile:
     """Read and check a node file. Raises :class:`ConfigError` with file, path and what is wrong.
+
+    Without ``secrets`` something stands in for those that are not at hand, and what sources say of
+    servers and files is not looked at: that is for a file of another's machine.
 
     ``kinds`` are the kinds of source there are: see :mod:`agents.sources`. What the file says about
     contracts that are not among ``contracts`` is looked at when they are published.
     """
+    raw = _read(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise ConfigError(f"{path}: expected a readable node file in UTF-8, got {wrong}") from None
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
-    try:
-        config = msgspec.convert(filled(raw, path), _with_sources(kinds), dec_hook=_path)
-        _validate(config)
+        whole = filled(raw, path, stand_in=not secrets)
+        config = msgspec.convert(whole, _with_sources(kinds), dec_hook=_path)
+        _validate(config, elsewhere=not secrets)
         if misfit := next(_misfits(config, contracts), None):
             raise misfit
     except (msgspec.ValidationError, Wrong) as wrong:
@@ -293,6 +294,33 @@ def load(
     return msgspec.structs.replace(
         config, agent=agent, intake=intake, window=shown, source=source, kafka=kafka, parent=parent
     )
+
+
+def load_kafka(path: Path) -> Kafka:
+    """The table ``[kafka]`` of a file that need have nothing else: an admin's way in. Raises
+    ConfigError."""
+    raw = _read(path)
+    try:
+        if not isinstance(raw.get("kafka"), dict):
+            raise Wrong("a table [kafka]", "none", "kafka")
+        whole = filled({"kafka": raw["kafka"]}, path)["kafka"]
+        found = msgspec.convert(whole, Kafka, dec_hook=_path)
+        check_address(found.bootstrap, "kafka.bootstrap", several=True)
+        check_reach(found, "kafka")
+    except (msgspec.ValidationError, Wrong) as wrong:
+        raise ConfigError(f"{path}: {_dotted(str(wrong))}") from None
+    return beside(found, path.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path}: expected a readable node file in UTF-8, got {wrong}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
 
 
 def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:
@@ -330,7 +358,7 @@ def _path(kind: type, value: Any) -> Path:
     return Path(value)
 
 
-def _validate(config: NodeFile) -> None:
+def _validate(config: NodeFile, *, elsewhere: bool) -> None:
     node = config.node
     try:
         level = level_of(node.scope)
@@ -372,7 +400,8 @@ def _validate(config: NodeFile) -> None:
         if source.needs and getattr(config, source.needs) is None:
             raise Wrong(f"a table [{source.needs}] beside it", "none", path)
         try:
-            source.validate()
+            if not elsewhere:
+                source.validate()
         except Wrong as wrong:
             raise Wrong(wrong.expected, wrong.found, f"{path}.{wrong.path}") from None
     granted: set[tuple[str, str]] = set()

@@ -14,24 +14,37 @@ from agents.base.table import Wrong
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: Characters of what stands for a secret that is not at hand: tokens must be long.
+_LONG = 32
 #: What systemd puts before the name of a file whose whole folder it was given under this name.
 _FOLDER = "levelsync_"
 
 
-def filled(value: Any, file: Path, path: str = "$") -> Any:
-    """``value``, read from the node file ``file``, with every ``${…}`` in its place replaced.
+def filled(value: Any, file: Path, *, stand_in: bool = False) -> Any:
+    """``value``, read from the node file ``file``, with every ``${…}`` in its place replaced; with
+    ``stand_in`` something stands in for those that are not at hand.
 
-    ``path`` is where in the file it stands. Raises :class:`Wrong`, which names what is referred to and
-    never what it holds.
+    Raises :class:`Wrong`, which names what is referred to and never what it holds.
     """
-    if isinstance(value, dict):
-        return {key: filled(inner, file, f"{path}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [filled(inner, file, f"{path}[{index}]") for index, inner in enumerate(value)]
-    if isinstance(value, str):
-        where = path.removeprefix("$.")
-        return _REFERENCE.sub(lambda match: _secret(match[1], file, where), value)
-    return value
+
+    def fill(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(inner, f"{path}.{key}") for key, inner in value.items()}
+        if isinstance(value, list):
+            return [fill(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
+        if isinstance(value, str):
+            return _REFERENCE.sub(lambda match: put(match[1], path.removeprefix("$.")), value)
+        return value
+
+    def put(name: str, path: str) -> str:
+        try:
+            return _secret(name, file, path)
+        except Wrong:
+            if stand_in:
+                return f"password=not-at-hand-{name}".ljust(_LONG, ".")
+            raise
+
+    return fill(value, "$")
 
 
 def _secret(name: str, file: Path, path: str) -> str:

@@ -77,6 +77,14 @@ def valid_until(file: Path) -> datetime.datetime:
     return min(each.not_valid_after_utc for each in found)
 
 
+def subject_of(file: Path) -> str:
+    """The subject of the first certificate in a PEM file, ``CN=3701,O=…`` (RFC 4514). Raises OSError,
+    ValueError."""
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificates(file.read_bytes())[0].subject.rfc4514_string()
+
+
 def certificate_of(certificate: Path, key: Path, field: str) -> Certificate | None:
     """The certificate of a listener; None where TLS is not wanted. Raises ConfigError."""
     return Certificate(certificate, key, field) if certificate.name else None

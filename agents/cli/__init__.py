@@ -44,7 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(*, contract: bool) -> argparse.ArgumentParser:
     """``contract``'s own commands need much that an agent should not have to load."""
-    from agents.cli import accesses, backfill, corrections, files, keys, letters, status, window
+    from agents.cli import (
+        accesses,
+        acl,
+        backfill,
+        corrections,
+        files,
+        keys,
+        letters,
+        status,
+        window,
+    )  # fmt: skip
     from agents.cli import report as scorecard
     from agents.demo.demo import add_arguments as demo_arguments
 
@@ -90,6 +100,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     granted = command("grants", grants, "What this node gives and is given, to whom, for what.")
     granted.add_argument("node_file", type=Path, metavar="NODE.toml")
     granted.add_argument("--json", action="store_true", help="for programs")
+    acl.add(command("acl", None, "The least rights on a node's Kafka: print, compare, make."))
     _add_contract(
         command("contract", None, "Contracts: what there is, writing, checking, publishing.")
     )

@@ -29,16 +29,17 @@ class Cluster(msgspec.Struct, frozen=True):
 
 def nearest_cluster(config: NodeFile, client: str = "levelsync") -> Cluster:
     """The Kafka a node works with: its own, or at a leaf its parent's. Raises ConfigError."""
-    return _cluster(config.nearest, "kafka" if config.kafka else "parent", client)
+    return cluster_of(config.nearest, "kafka" if config.kafka else "parent", client)
 
 
 def parent_cluster(config: NodeFile, client: str = "levelsync") -> Cluster:
     """The parent's, of a node that has one. Raises ConfigError."""
     assert config.parent
-    return _cluster(config.parent, "parent", client)
+    return cluster_of(config.parent, "parent", client)
 
 
-def _cluster(reach: Reach, field: str, client: str) -> Cluster:
+def cluster_of(reach: Reach, field: str, client: str = "levelsync") -> Cluster:
+    """The cluster that the node file's table ``field`` names. Raises ConfigError."""
     access = Access(field, reach.tls, reach.sasl)
     return Cluster(reach.bootstrap, reach.replicas, client, access)
 

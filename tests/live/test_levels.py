@@ -261,6 +261,7 @@ async def test_a_second_agent_of_a_node_takes_over_and_the_first_ends(levels: Le
         await until_phone(levels, key, "13900000008")
     finally:
         await second.stop()
+        (levels.folder / "second.toml").unlink()
         await first.stop()
         first.start()
         await first.ready()
