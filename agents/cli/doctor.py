@@ -5,7 +5,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from agents.capture.http_desk import Desk
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
 from agents.cli.doctor_corrections import examine_corrections
+from agents.cli.doctor_kafka import examine_broker, examine_certificates, examine_rights
 from agents.kafka.cluster import (
     Cluster,
     NotAllowed,
@@ -30,6 +31,8 @@ from agents.kafka.cluster import (
     parent_cluster,
 )
 from agents.kafka.grants import Announcement, read_grants
+from agents.kafka.rights import Cluster as Rights
+from agents.kafka.rights import Need, above
 from agents.kafka.topics import dead, parse_received, received, view
 from agents.kafka.wire import Connection
 from agents.window.delivery_doctor import examine_mqtt, examine_sql
@@ -50,7 +53,7 @@ async def examine_node(
     """Look at everything the agent of ``config`` will need."""
     found: list[Found] = [("agent", each) for each in await _agent(config)]
     nearest = "kafka" if config.kafka else "parent"
-    found += [(nearest, each) for each in await _kafka(config, contracts)]
+    found += [(nearest, each) for each in await _nearest(config, contracts)]
     if config.kafka and config.parent:
         found += [("parent", each) for each in await _above(config)]
     found += [
@@ -174,14 +177,41 @@ async def _nobody(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 async def _above(config: NodeFile) -> list[Finding]:
     try:
-        return await _reached(parent_cluster(config))
+        cluster = parent_cluster(config)
     except LevelsyncError as error:
         return [_wrong_files(error)]
+    found = await _reached(cluster)
+    if found[0].judgement == "wrong":
+        return found
+    return found + await _rights_above(cluster, config)
+
+
+async def _rights_above(cluster: Cluster, config: NodeFile) -> list[Finding]:
+    told: dict[str, str] | None
+    try:
+        told = {
+            each.contract: each.topic
+            for each in await read_grants(cluster)
+            if each.to == config.node.id and not each.ended
+        }
+    except NotAllowed:
+        told = None  # it is among what is in want
+    return await _rights(cluster, above(config, told=told))
+
+
+async def _rights(cluster: Cluster, needs: Iterable[Need]) -> list[Finding]:
+    """What the agent may do there."""
+    try:
+        async with Connection(cluster) as connection:
+            return await examine_rights(connection, needs)
+    except LevelsyncError as error:
+        return [_away(cluster.bootstrap, error)]
 
 
 async def _reached(cluster: Cluster) -> list[Finding]:
-    """Is the cluster there?"""
+    """Is the cluster there, and are its certificates good?"""
     which = cluster.access.field
+    files = examine_certificates(cluster.access)
     try:
         async with Connection(cluster) as connection:
             topics = await connection.topics()
@@ -195,12 +225,12 @@ async def _reached(cluster: Cluster) -> list[Finding]:
                         "Topics cannot be made so: start the others, or lower it.",
                     )
                 )
-            return found
+            return [*found, *examine_broker(cluster, connection), *files]
     except LevelsyncError as error:
-        return [_away(cluster.bootstrap, error)]
+        return [_away(cluster.bootstrap, error), *files]
 
 
-async def _kafka(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Finding]:
+async def _nearest(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Finding]:
     try:
         cluster = nearest_cluster(config)
     except LevelsyncError as error:
@@ -208,6 +238,19 @@ async def _kafka(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Fi
     found = await _reached(cluster)
     if found[0].judgement == "wrong":
         return found
+    if not config.kafka:
+        return [
+            *found, *await _kafka(cluster, config, contracts), *await _rights_above(cluster, config)
+        ]  # fmt: skip
+    # What children push is for their own files to say.
+    needs = [each for each in Rights(config, (), contracts).needs() if each.who == config.node.id]
+    return [*found, *await _kafka(cluster, config, contracts), *await _rights(cluster, needs)]
+
+
+async def _kafka(
+    cluster: Cluster, config: NodeFile, contracts: Mapping[str, Contract]
+) -> list[Finding]:
+    found: list[Finding] = []
     try:
         async with Connection(cluster) as connection:
             there = await connection.topics()

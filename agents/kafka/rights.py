@@ -68,15 +68,21 @@ def principal_of(config: NodeFile, *, above: bool = False) -> str:
     return f"User:{name or config.node.id}"
 
 
-def above(config: NodeFile, principals: Mapping[str, str] | None = None) -> list["Need"]:
-    """What the agent of ``config`` needs on its parent's cluster, as far as its own file tells: views of
-    what it pulls."""
+def above(
+    config: NodeFile,
+    principals: Mapping[str, str] | None = None,
+    told: Mapping[str, str] | None = None,
+) -> list["Need"]:
+    """What the agent of ``config`` needs on its parent's cluster. ``told`` are the topics, by contract,
+    in which the parent says that it gives what is pulled; where that is not known the views are meant."""
     assert config.parent
     name = (principals or {}).get(config.node.id) or principal_of(config, above=True)
     may = _Maker(config.node.id, name)
     found = [*may.neighbour(), *may.pushes(config)]
     found += [
-        may.topic(view(name, config.node.id), READS, f"pulls {name}") for name in config.parent.pull
+        may.topic(topic, READS, f"pulls {name}")
+        for name in config.parent.pull
+        if (topic := view(name, config.node.id) if told is None else told.get(name, ""))
     ]
     return _merged(found)
 
@@ -179,7 +185,7 @@ class Cluster:
             topic = view(name, parent)
             yield from may.copied(topic, f"levelsync-{topic}", f"the view of {parent}")
         letters = dead(received(name, config.node.id))
-        yield from may.letters(letters, f"what {parent}'s Kafka does not take")
+        yield from may.letters(letters, f"the link to {parent}")
 
     def _known(self) -> set[str]:
         """Every contract the files speak of."""

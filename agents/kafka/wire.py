@@ -183,6 +183,15 @@ class Connection:
         async with asyncio.timeout(OPEN_S):
             return await self._open.send(self._open.get_random_node(), request)
 
+    def peer_until(self) -> str:
+        """The end of the certificate of a broker we are connected to, as OpenSSL writes it; empty without
+        TLS."""
+        for connection in self._open._conns.values():
+            writer = connection._writer
+            if writer and (tls := writer.get_extra_info("ssl_object")):
+                return str(tls.getpeercert().get("notAfter", ""))
+        return ""
+
     def brokers(self) -> int:
         """How many brokers the cluster had when last heard of; asks nobody."""
         return len(self._open.cluster.brokers())

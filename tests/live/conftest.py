@@ -84,7 +84,7 @@ def three(apart: Path) -> Iterator[Three]:
 @pytest.fixture(scope="module")
 def secure(apart: Path) -> Iterator[SecureKafka]:
     """A broker that checks who comes and what they may do."""
-    yield from _started(SecureKafka(apart / "secure", "secure"))
+    yield from _started(SecureKafka(apart / "secure", "secure", ("37", "3701", "3702", "hall")))
 
 
 @pytest.fixture(scope="session")
