@@ -104,7 +104,9 @@ class Looks:
     def taken(self) -> list[tuple[Series, Figures]]:
         """What was gathered since the last time."""
         counted: dict[int, tuple[Hop, tuple[int, ...]]] = {}
-        for hop in self._status.hops:
+        # One that is gone by now did something until then.
+        hops = {key: known[0] for key, known in self._known.items()}
+        for hop in (hops | {id(hop): hop for hop in self._status.hops}).values():
             counts = (hop.events, hop.rejected, hop.gaps, hop.breaches)
             _, before = self._counted.get(id(hop), (hop, (0, 0, 0, 0)))
             # A part that began anew counts from nothing.

@@ -19,7 +19,7 @@ _TICKS = (
 
 def ages(days: Sequence[Day], promised: float) -> str:
     """The 99th percentile of each day against the promise, on a scale of factors."""
-    top, height, bottom = 14, 150, 24
+    top, height, bottom = 14, 112, 24
     values = [day.p99 for day in days if day.p99 is not None]
     low = min([*values, promised or 1.0, 1.0]) / 1.6
     high = max([*values, promised or 1.0]) * 1.6
@@ -33,7 +33,7 @@ def ages(days: Sequence[Day], promised: float) -> str:
     last = -1e9
     for tick in _TICKS:
         at = y(tick)
-        if low <= tick <= high and abs(at - last) > 15:
+        if low <= tick <= high and abs(at - last) > 14:
             last = at
             parts.append(_line(_LEFT, at, _WIDTH - _RIGHT, at, "grid"))
             parts.append(_text(_LEFT - 6, at + 3.5, w.duration(tick), "end"))
@@ -71,7 +71,7 @@ def ages(days: Sequence[Day], promised: float) -> str:
 
 def runs(days: Sequence[Day]) -> str:
     """Of each day how much it ran, did not run, and what is not known."""
-    top, height, bottom = 4, 46, 22
+    top, height, bottom = 4, 34, 22
     wide = _step(len(days))
     parts = []
     for number, day in enumerate(days):
@@ -103,7 +103,7 @@ def runs(days: Sequence[Day]) -> str:
 
 def events(days: Sequence[Day]) -> str:
     """How many events each day had."""
-    top, height, bottom = 8, 56, 22
+    top, height, bottom = 8, 40, 22
     most = max((day.events for day in days), default=0)
     scale = _round_up(most)
     wide = _step(len(days))

@@ -154,10 +154,11 @@ def _unknown_lines(lines: Sequence[Line], several: bool) -> str:
         if line.seconds and line.unknown > 0.001 * line.seconds:
             told = f"{w.duration(line.unknown)} / {w.duration(line.seconds)}"
             where = f"{line.node} " if several else ""
-            name = f"{where}{line.contract} {w.WAYS[line.way].zh}"
-            said.setdefault(told, []).append(name)
+            said.setdefault(told, []).append(
+                f"<code>{escape(where + line.contract)}</code> {two(w.WAYS[line.way])}"
+            )
     return "".join(
-        f"<li>{two(w.NO_RECORD)} {escape(told)}: <code>{escape('、'.join(names))}</code></li>"
+        f'<li class="spans">{two(w.NO_RECORD)} {escape(told)}: {", ".join(names)}</li>'
         for told, names in said.items()
     )
 

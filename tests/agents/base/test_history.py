@@ -77,7 +77,10 @@ def test_a_part_that_began_anew_counts_from_nothing_and_an_ended_one_not_at_all(
     looks = Looks(status, CONTRACTS)
     looks.look(1.0)
     assert looks.taken()[0][1].events == 7
+    hop.events = 9
+    looks.look(1.5)
     status.hide(hop)
+    assert looks.taken()[0][1].events == 2, "what it did before it went"
     again = status.hop("link", "resident.v2", "a", "b")
     again.events, again.gaps = 3, 1
     looks.look(2.0)
