@@ -1,6 +1,7 @@
 """``levelsync doctor``: is the world around a node file as its agent needs it? Changes nothing."""
 
 import asyncio
+import contextlib
 import json
 import os
 import urllib.error
@@ -21,8 +22,15 @@ from agents.base.tls import certificate_of
 from agents.capture.http_desk import Desk
 from agents.capture.published import Published
 from agents.capture.source import Place, SourceSettings
+from agents.cli.doctor_clusters import (
+    examine_clock,
+    examine_contracts,
+    examine_grants,
+    examine_settings,
+)
 from agents.cli.doctor_corrections import examine_corrections
-from agents.cli.doctor_kafka import examine_broker, examine_certificates, examine_rights
+from agents.cli.doctor_kafka import examine_access, examine_broker, examine_rights
+from agents.cli.doctor_machine import examine_certificates, examine_room
 from agents.kafka.cluster import (
     Cluster,
     NotAllowed,
@@ -56,6 +64,7 @@ async def examine_node(
     found += [(nearest, each) for each in await _nearest(config, contracts)]
     if config.kafka and config.parent:
         found += [("parent", each) for each in await _above(config)]
+    found += await _clusters(config, contracts)
     found += [
         (
             "node file",
@@ -94,11 +103,34 @@ def told(found: Sequence[Found], *, for_programs: bool) -> str:
     return "\n".join(lines)
 
 
+async def _clusters(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Found]:
+    """What can only be seen where clusters answer; that one does not is found elsewhere."""
+    found: list[Found] = []
+    places = [("kafka" if config.kafka else "parent", nearest_cluster(config))]
+    if config.kafka and config.parent:
+        places.append(("parent", parent_cluster(config)))
+    with contextlib.suppress(LevelsyncError):
+        for at, cluster in places:
+            found += [(at, each) for each in await examine_clock(cluster)]
+    with contextlib.suppress(LevelsyncError):
+        if config.kafka:
+            findings = await examine_settings(nearest_cluster(config), config, contracts)
+            found += [("topics", each) for each in findings]
+    with contextlib.suppress(LevelsyncError):
+        found += [("contracts", each) for each in await examine_contracts(config, contracts)]
+    with contextlib.suppress(LevelsyncError):
+        found += [("grants", each) for each in await examine_grants(config)]
+    return found
+
+
 # ---- the agent's own machine -----------------------------------------------------------------
 
 
 async def _agent(config: NodeFile) -> list[Finding]:
     found = [_folder(config.agent.state)]
+    with contextlib.suppress(OSError):
+        found.append(await asyncio.to_thread(examine_room, config.agent.state))
+    found += examine_certificates(config)
     running = await asyncio.to_thread(_running, config.agent.listen)
     addresses = {"agent.listen": config.agent.listen}
     if config.window:
@@ -211,7 +243,7 @@ async def _rights(cluster: Cluster, needs: Iterable[Need]) -> list[Finding]:
 async def _reached(cluster: Cluster) -> list[Finding]:
     """Is the cluster there, and are its certificates good?"""
     which = cluster.access.field
-    files = examine_certificates(cluster.access)
+    files = examine_access(cluster.access)
     try:
         async with Connection(cluster) as connection:
             topics = await connection.topics()

@@ -17,7 +17,7 @@ from agents.kafka.wire import Connection
 SOON, URGENT = 30, 7
 
 
-def examine_certificates(access: Access) -> list[Finding]:
+def examine_access(access: Access) -> list[Finding]:
     """Of the files that ``access`` names: how long they are good for."""
     found: list[Finding] = []
     if access.tls is None:
@@ -32,11 +32,12 @@ def examine_certificates(access: Access) -> list[Finding]:
     for name in ("ca", "certificate"):
         file: Path = getattr(access.tls, name)
         if file.name:
-            found.append(_days(f"{access.field}.tls.{name}", file))
+            found.append(days_left(f"{access.field}.tls.{name}", file))
     return found
 
 
-def _days(about: str, file: Path) -> Finding:
+def days_left(about: str, file: Path) -> Finding:
+    """For how long the certificates in ``file`` are good."""
     try:
         left = valid_until(file) - datetime.datetime.now(datetime.UTC)
     except (OSError, ValueError) as error:

@@ -27,7 +27,15 @@ from aiokafka.protocol.fetch import FetchRequest_v11
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest_v8
-from aiokafka.protocol.types import CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import (
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
 from aiokafka.structs import BrokerMetadata, TopicPartition
 
 from agents.base.errors import PositionGone, Refused, Unavailable
@@ -263,6 +271,46 @@ class Connection:
                 await asyncio.sleep(0.1 * attempt)
                 await client.force_metadata_update()
         raise Unavailable("A partition has no leader", partition=missing)
+
+    async def settings(
+        self, topics: Iterable[str], names: Iterable[str]
+    ) -> dict[str, dict[str, str]]:
+        """These settings of each topic, as they are in force; a topic that may not be asked of is left
+        out. Raises Unavailable, NotAllowed."""
+        wanted, asked, found = list(names), sorted(set(topics)), dict[str, dict[str, str]]()
+        with failures(self.cluster, topics=asked):
+            async with asyncio.timeout(OPEN_S):
+                answer = await self._open.send(
+                    self._open.get_random_node(),
+                    DescribeConfigsRequest([(_TOPIC_RESOURCE, name, wanted) for name in asked]),
+                )
+        for code, _, _, name, entries, *_ in answer.resources:
+            if not code:
+                found[name] = {entry[0]: entry[1] or "" for entry in entries}
+        return found
+
+    def copies(self, topic: str) -> int:
+        """Of how many brokers each partition of ``topic`` is kept, when last heard of; asks nobody."""
+        seen = self._open.cluster._partitions.get(topic, {})
+        return min((len(partition.replicas) for partition in seen.values()), default=0)
+
+    async def clock(self) -> float | None:
+        """Seconds since 1970 UTC by the clock of the cluster's controller; None where it cannot be asked
+        (Kafka with ZooKeeper, or no right to describe the cluster). Raises Unavailable."""
+        client, asked = self._open, _DescribeQuorum([("__cluster_metadata", [(0, {})], {})], {})
+        with failures(self.cluster):
+            async with asyncio.timeout(OPEN_S):
+                try:
+                    answer = await client.send(client.get_random_node(), asked)
+                except kafka_errors.IncompatibleBrokerVersion:
+                    return None
+        for _, partitions, _ in answer.topics:
+            for _, code, leader, _, _, voters, *_ in partitions:
+                for replica, _, _, caught_up, _ in voters:
+                    # The leader itself is caught up as of the moment it answers.
+                    if not code and replica == leader and caught_up > 0:
+                        return float(caught_up / 1000)
+        return None
 
     async def limits(self, topics: Iterable[str]) -> dict[str, Limits]:
         """What each topic takes."""
@@ -691,6 +739,65 @@ class _InitProducerId(RequestStruct):  # type: ignore[misc]
     )
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_InitProducerId":
+        _speaks(versions, self)
+        return self
+
+
+_REPLICA = CompactArray(
+    ("replica", Int32),
+    ("end", Int64),
+    ("last_fetch_ms", Int64),
+    ("caught_up_ms", Int64),
+    ("tags", TaggedFields),
+)
+
+
+class _DescribeQuorumAnswer(Response):  # type: ignore[misc]
+    API_KEY, API_VERSION = 55, 1
+    SCHEMA = Schema(
+        ("error_code", Int16),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("error_code", Int16),
+                        ("leader", Int32),
+                        ("epoch", Int32),
+                        ("high_watermark", Int64),
+                        ("voters", _REPLICA),
+                        ("observers", _REPLICA),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _DescribeQuorum(RequestStruct):  # type: ignore[misc]
+    """Version 1, Kafka 3.3 and newer (KIP-836): says when each controller was last caught up."""
+
+    API_KEY, API_VERSION, FLEXIBLE_VERSION = 55, 1, True
+    RESPONSE_TYPE = _DescribeQuorumAnswer
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                ("partitions", CompactArray(("partition", Int32), ("tags", TaggedFields))),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_DescribeQuorum":
         _speaks(versions, self)
         return self
 

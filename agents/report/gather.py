@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from agents.base.config import CHINA, NodeFile
 from agents.base.errors import LevelsyncError
 from agents.base.history import FILE, Row, read_history
-from agents.kafka.cluster import Cluster
+from agents.kafka.cluster import nearest_cluster
 from agents.report.corrections import corrections
 from agents.report.lines import lines, title_of
 from agents.report.model import Corrections, Given, Report, Use
@@ -49,7 +49,7 @@ async def gather(config: NodeFile, period: Period, contracts: Mapping[str, Contr
         not_known.append(LEAF)
     else:
         try:
-            used = await uses(Cluster(config.kafka.bootstrap), period, contracts)
+            used = await uses(nearest_cluster(config), period, contracts)
         except LevelsyncError as error:
             not_known.append(
                 Text(
