@@ -12,6 +12,7 @@ import structlog
 from agents.base import service
 from agents.base.config import NodeFile
 from agents.base.errors import ConfigError, LevelsyncError
+from agents.base.remembered import remember
 from agents.base.run import Crew, collect_rarely, until
 from agents.base.status import Status
 from agents.sources import load
@@ -66,6 +67,7 @@ class Agent:
             loop.add_signal_handler(name, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._again)
         self._folder("resync").mkdir(parents=True, exist_ok=True)
+        self._remember()
         async with contextlib.AsyncExitStack() as stack:
             await self._wiring.open(stack)
             log.info("agent starts", version=seen.version, share=config.agent.share)
@@ -143,29 +145,25 @@ class Agent:
         except ConfigError as error:
             log.error("the node file is wrong; the agent goes on as before", error=str(error))
             return False
-        fixed = [
-            name
-            for name, old, new in (
-                ("node", self._config.node, config.node),
-                ("agent.listen", self._config.agent.listen, config.agent.listen),
-                ("agent.state", self._config.agent.state, config.agent.state),
-                ("kafka", _own_address(self._config), _own_address(config)),
-                ("parent", _address(self._config), _address(config)),
-                ("window", _counter(self._config), _counter(config)),
-                ("corrections", bool(self._config.corrections), bool(config.corrections)),
-                ("intake", _door(self._config), _door(config)),
-            )
-            if old != new
-        ]
-        if fixed:
+        if fixed := needing_a_start(self._config, config):
             log.error(
                 "the node file is not taken: these need the agent to be started anew", fields=fixed
             )
             return False
         self._config = config
         self._wiring.use(config)
+        self._remember()
         log.info("node file read again")
         return True
+
+    def _remember(self) -> None:
+        """Keep what is run, for ``levelsync plan``; an agent that cannot goes on."""
+        try:
+            remember(self._path, self._config.agent.state)
+        except (OSError, ConfigError) as error:
+            log.warning(
+                "what is run is not remembered: `levelsync plan` cannot compare", error=str(error)
+            )
 
     def _take_requests(self) -> None:
         for file in self._folder("resync").iterdir():
@@ -179,6 +177,24 @@ class Agent:
             hops = [hop for hop in self._seen.hops if hop.contract == name]
             if all(hop.aligned >= moment or hop.hop in ("capture", "out") for hop in hops):
                 file.unlink(missing_ok=True)
+
+
+def needing_a_start(old: NodeFile, new: NodeFile) -> list[str]:
+    """What of the change from ``old`` to ``new`` cannot be taken up by an agent that runs."""
+    return [
+        name
+        for name, before, after in (
+            ("node", old.node, new.node),
+            ("agent.listen", old.agent.listen, new.agent.listen),
+            ("agent.state", old.agent.state, new.agent.state),
+            ("kafka", _own_address(old), _own_address(new)),
+            ("parent", _address(old), _address(new)),
+            ("window", _counter(old), _counter(new)),
+            ("corrections", bool(old.corrections), bool(new.corrections)),
+            ("intake", _door(old), _door(new)),
+        )
+        if before != after
+    ]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

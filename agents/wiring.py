@@ -247,6 +247,13 @@ class Wiring:
                 )  # fmt: skip
                 self._audit.tell("levelsync.contract.refused", name_of(key), {"error": why})
 
+    async def look_once(self) -> None:
+        """Read once what others said, as is done again and again beside an agent's jobs: for a look
+        ahead. Raises Unavailable."""
+        for bulletin in (self._grants.bulletin, *self._bulletins()):
+            await bulletin.read_once()
+            bulletin.known = True
+
     def plan(self) -> tuple[list[Announcement] | None, dict[str, Job]]:
         """What is to be announced to the neighbours, None while that is not known, and every job there
         is."""

@@ -16,6 +16,7 @@ from agents.kafka.cluster import Cluster, parent_cluster
 from agents.kafka.grants import Announcement, Grants, TopicTaken
 from agents.kafka.holdings import Holdings
 from agents.kafka.topics import CONTRACTS_TOPIC, data_topic, own, received, view
+from agents.kafka.wire import Connection
 from agents.kafka.writers import Signatures, writer_of
 from agents.relay.relay import Relay
 from agents.relay.step import Step, StepFunction
@@ -68,6 +69,37 @@ class KafkaWiring(Wiring):
             tasks["grants-above"] = self._granted.bulletin.run()
             tasks["contracts-above"] = self._published_above.run()
         return tasks
+
+    async def look_once(self) -> None:
+        """See :meth:`Wiring.look_once`."""
+        await super().look_once()
+        if self._granted:
+            await self._granted.bulletin.read_once()
+            self._granted.bulletin.known = True
+        async with Connection(self._here) as connection:
+            self._holdings.see(await connection.topics())
+
+    def sources_of(self, job: str) -> frozenset[str]:
+        """The topics here that a view, named as a job, is filled from."""
+        kind, contract, *to = job.split(" ")
+        if kind == "step":
+            return next(
+                (
+                    frozenset({each.contract})
+                    for each in self.config.source
+                    if contract in each.also
+                ),
+                frozenset(),
+            )
+        return self._holdings.held(contract, without=to[0] if to else None)
+
+    def upstream_of(self, contract: str) -> str:
+        """The topic in which the parent gives a contract; empty while it does not."""
+        parent = self.config.parent
+        if parent is None or self._granted is None:
+            return ""
+        told = self._granted.find(contract, parent.id, self.config.node.id)
+        return told.topic if told else ""
 
     def use(self, config: NodeFile) -> None:
         """See :meth:`Wiring.use`."""

@@ -36,9 +36,14 @@ ORDER = {
         "agents.base", "agents.sources", "agents.wiring", "agents.wiring_kafka",
         "agents.wiring_leaf",
     },
+    "agents.plan": {
+        "contracts", "agents.base", "agents.kafka", "agents.sources", "agents.wiring",
+        "agents.wiring_kafka", "agents.agent",
+    },
     "agents.cli": {
         "contracts", "agents.base", "agents.kafka", "agents.capture", "agents.window",
         "agents.sources", "agents.agent", "agents.demo", "agents.report",
+        "agents.plan",
     },
 }  # fmt: skip
 #: Libraries by the one layer that may know them.

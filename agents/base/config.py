@@ -272,7 +272,7 @@ def load(
     ``kinds`` are the kinds of source there are: see :mod:`agents.sources`. What the file says about
     contracts that are not among ``contracts`` is looked at when they are published.
     """
-    raw = _read(path)
+    raw = parsed(path)
     try:
         whole = filled(raw, path, stand_in=not secrets)
         config = msgspec.convert(whole, _with_sources(kinds), dec_hook=_path)
@@ -299,7 +299,7 @@ def load(
 def load_kafka(path: Path) -> Kafka:
     """The table ``[kafka]`` of a file that need have nothing else: an admin's way in. Raises
     ConfigError."""
-    raw = _read(path)
+    raw = parsed(path)
     try:
         if not isinstance(raw.get("kafka"), dict):
             raise Wrong("a table [kafka]", "none", "kafka")
@@ -312,7 +312,8 @@ def load_kafka(path: Path) -> Kafka:
     return beside(found, path.parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def parsed(path: Path) -> dict[str, Any]:
+    """The tables of a node file as they are written. Raises :class:`ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
@@ -321,6 +322,14 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: expected TOML, got {wrong}") from None
+
+
+def structured(raw: Mapping[str, Any], kinds: tuple[type[SourceTable], ...]) -> NodeFile:
+    """The tables ``raw`` as they are, without looking at what they say. Raises :class:`ConfigError`."""
+    try:
+        return msgspec.convert(raw, _with_sources(kinds), dec_hook=_path)
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(_dotted(str(wrong))) from None
 
 
 def _sealed(intake: IntakeTable, folder: Path) -> IntakeTable:

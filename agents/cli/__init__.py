@@ -54,7 +54,8 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
         letters,
         status,
         window,
-    )  # fmt: skip
+    )
+    from agents.cli import plan as ahead
     from agents.cli import report as scorecard
     from agents.demo.demo import add_arguments as demo_arguments
 
@@ -114,6 +115,7 @@ def _parser(*, contract: bool) -> argparse.ArgumentParser:
     corrections.add(
         command("corrections", None, "What windows say is wrong in this node's data: see, answer.")
     )
+    ahead.add(command("plan", None, "What a changed node file would do, before it does."))
     scorecard.add(command("report", None, "The scorecard: what was promised, and what was kept."))
     keys.add(command("keys", None, "What this node signs with, and whose signatures it takes."))
     accesses.add(command("accesses", None, "Who looked at a record; is the journal of that whole?"))

@@ -52,7 +52,7 @@ def judged(about: str, what: str, left: datetime.timedelta) -> Finding:
     days = left.days
     do = f"Have {what} renewed; the agent takes the new one by itself."
     if left < datetime.timedelta():
-        return wrong(about, f"{what} has expired {-days} days ago", do)
+        return wrong(about, f"{what} has expired {(-left).days} days ago", do)
     if days < URGENT:
         return wrong(about, f"{what} is good for {days} days", do)
     if days < SOON:

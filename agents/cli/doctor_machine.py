@@ -40,3 +40,11 @@ def examine_certificates(config: NodeFile) -> Iterator[Finding]:
     for field, table in (("window", config.window), ("intake", config.intake)):
         if table and table.certificate != Path():
             yield days_left(f"{field}.certificate", table.certificate)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
