@@ -1,5 +1,6 @@
 """The scorecard for a terminal: tables of text, Chinese characters two columns wide."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -96,7 +97,9 @@ class _Say:
 
 def _table(names: Sequence[Text], rows: Iterable[Sequence[str]], say: _Say) -> str:
     """The first columns to the left, figures to the right."""
-    cells = [[say(name) for name in names], *(list(row) for row in rows)]
+    # What others wrote, such as a purpose, must not move the terminal's cursor.
+    shown = ([re.sub(r"[\x00-\x1f\x7f-\x9f]", "�", cell) for cell in row] for row in rows)
+    cells = [[say(name) for name in names], *shown]
     widths = [max(_width(row[at]) for row in cells) for at in range(len(names))]
     right = [at > 0 and all(_figure(row[at]) for row in cells[1:]) for at in range(len(names))]
     lines = []

@@ -25,12 +25,15 @@ class _Count(msgspec.Struct):
 async def uses(cluster: Cluster, period: Period, contracts: Mapping[str, Contract]) -> list[Use]:
     """Looks in ``period``, by contract, system and purpose. Raises Unavailable, NotAllowed."""
     counts: dict[tuple[str, str, str, str], _Count] = {}
-    seen: set[str] = set()
+    #: Of each chain the numbers counted: a node that was moved has its journal in two topics.
+    seen: dict[str, tuple[int, int]] = {}
     async for access in accesses(cluster, period.since):
         record = access.record
-        if record["id"] in seen:
-            continue  # the same journal may reach a node in two topics
-        seen.add(record["id"])
+        chain, number = record["chain"], record["number"]
+        least, most = seen.get(chain, (number, number - 1))
+        if least <= number <= most:
+            continue
+        seen[chain] = (min(least, number), max(most, number))
         looks = sum(_within(each["at"], period) for each in record["what"])
         if not looks:
             continue

@@ -288,6 +288,17 @@ def test_reports_of_several_nodes_make_one_and_nothing_counts_twice(
     assert "370103" in told(merged([one, other]), "zh")
 
 
+def test_what_others_wrote_moves_no_cursor(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = reported(node, capsys)
+    use = {
+        "contract": "resident.v2", "title": {"zh": "人", "en": "R"}, "who": "\x1b[2J\x1b[Hall is well",
+        "kind": "system", "purpose": "a\nb", "nodes": 1, "look_ups": 5, "pages": 0, "follows": 1,
+    }  # fmt: skip
+    report = msgspec.convert({**found, "uses": [use]}, Report)
+    assert "\x1b" not in told(report, "en")
+    assert "a\nb" not in told(report, "en")
+
+
 def test_reports_of_different_periods_are_not_put_together(
     node: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
