@@ -1,9 +1,10 @@
 """A link, or a view, from cluster to cluster in a process of its own:
 
-python -m tests.bench.hop UP DOWN FROM TO PARTITIONS STATE [SCOPE]
+python -m tests.bench.hop UP DOWN FROM TO PARTITIONS STATE [SCOPE] [SIGNED]
 
 STATE is a folder for what the hop keeps. With SCOPE only what belongs to it is passed on, and the keys
-passed are remembered: a view as an agent makes it, but that its copy lies on another cluster.
+passed are remembered: a view as an agent makes it, but that its copy lies on another cluster. With
+SIGNED, JSON of :class:`tests.live.hop.Signed`, it signs and verifies.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from agents.base.log import set_up
 from agents.base.run import collect_rarely, supervise
@@ -22,6 +25,7 @@ from agents.relay.relay import Relay
 from agents.relay.terms import Rule, Terms
 from agents.relay.view import View
 from contracts.subjects import CONTRACTS
+from tests.live.hop import Signed
 
 CONTRACT = "resident.v2"
 
@@ -37,11 +41,14 @@ class HopProcess(Server):
         topic: str,
         partitions: int,
         scope: str | None = None,
+        signed: Signed | None = None,
     ) -> None:
         super().__init__("levelsync", folder)
         self._arguments = [up, down, topic, self.target(topic), str(partitions), str(folder)]
         if scope:
             self._arguments.append(scope)
+        if signed:
+            self._arguments.append(msgspec.json.encode(signed).decode())
 
     @staticmethod
     def target(topic: str) -> str:
@@ -60,7 +67,11 @@ def scope_view(scope: str, members: Path) -> Callable[[], View]:
 
 
 def _relay(arguments: list[str]) -> Relay:
-    up, down, topic, target, partitions, state, *scope = arguments
+    up, down, topic, target, partitions, state, *more = arguments
+    scope = [each for each in more if not each.startswith("{")]
+    signed = next(
+        (msgspec.json.decode(each, type=Signed) for each in more if each.startswith("{")), None
+    )
     below = Cluster(down)
     return Relay(
         Hop("view" if scope else "link", CONTRACT, topic, target),
@@ -71,6 +82,8 @@ def _relay(arguments: list[str]) -> Relay:
         identity=f"bench-{target}",
         state=Path(state),
         view=scope_view(scope[0], Path(state) / "members.sqlite") if scope else None,
+        signer=signed.signer if signed else None,  # type: ignore[arg-type]
+        signatures=signed.signatures if signed else None,
     )
 
 

@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.batches import NONE, Batch, Builder, sealed
 from agents.kafka.cluster import Cluster
-from agents.kafka.wire import Connection, Part
+from agents.kafka.copy import Copy
+from agents.kafka.wire import Claim, Connection, Part
 from contracts.envelope import Event, Header, headers_of
 
 #: What levelsync writes for itself; no record of the source.
@@ -123,10 +124,18 @@ class Filling(msgspec.Struct, frozen=True):
     codec: int = NONE
 
 
-async def fill(cluster: Cluster, topic: str, partitions: int, filling: Filling) -> Written:
-    """Write the records to ``topic``, from one partition to the next batch by batch."""
+async def fill(
+    cluster: Cluster, topic: str, partitions: int, filling: Filling, signer: Any = None
+) -> Written:
+    """Write the records to ``topic``, from one partition to the next batch by batch; with ``signer`` as
+    an agent does, under signed watermarks."""
     written = Written([Digest() for _ in range(partitions)], [Digest() for _ in range(partitions)])
     parts = [(topic, number) for number in range(partitions)]
+    if signer:
+        # Chains over events would have every batch opened; a hop looks at those over batches.
+        claim = Claim(f"fill-{topic}")
+        await _sign(Copy(cluster, claim, parts, signer=signer, maker=False), filling, written)
+        return written
     async with Connection(cluster) as connection:
         await connection.leaders(parts)
         ((node, _),) = (await connection.leaders(parts)).items()
@@ -141,6 +150,22 @@ async def fill(cluster: Cluster, topic: str, partitions: int, filling: Filling) 
             await asyncio.sleep(0)  # requests go out in the order of their making
         await asyncio.gather(*under_way)
     return written
+
+
+async def _sign(copy: Copy, filling: Filling, written: Written) -> None:
+    now = time.time_ns() // 1000
+    try:
+        await copy.open()
+        for number, batch in _batches(filling, written, len(copy.parts)):
+            part = copy.parts[number]
+            assert await copy.pass_on(part, batch)
+            if copy.overdue(part):
+                await copy.mark(part, {}, now)
+        for part in copy.parts:
+            await copy.mark(part, {}, now)
+        await copy.drain()
+    finally:
+        await copy.close()
 
 
 def _batches(filling: Filling, written: Written, partitions: int) -> Iterator[tuple[int, Batch]]:

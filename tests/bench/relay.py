@@ -24,6 +24,7 @@ from agents.demo.guard import Guard
 from agents.demo.servers import KafkaServer, free_ports
 from agents.kafka.cluster import Cluster
 from agents.kafka.topics import DATA, Topic, ensure
+from tests.agents.base.keys import Signs, private_text
 from tests.bench import latency, mirror
 from tests.bench.copying import follow
 from tests.bench.figures import pace, side
@@ -32,6 +33,7 @@ from tests.bench.latency import Load, Loader
 from tests.bench.mirror import MirrorMaker
 from tests.bench.records import INSIDE, Digest, Filling, Written, fill, read
 from tests.bench.usage import machine
+from tests.live.hop import Signed
 
 PARTITIONS = 3
 BROKER_HEAP_MB = 1024
@@ -49,9 +51,15 @@ class Case(msgspec.Struct, frozen=True):
     load: tuple[Load, Load] | None = None
     scope: str | None = None
     compression: str = "none"
+    #: Is levelsync compared with itself: signing and verifying, and neither?
+    signed: bool = False
     note: str = ""
 
 
+_SIGNED = (
+    "levelsync beside itself: a signed topic with a watermark every 20,000 records, copied by a hop that"
+    " verifies it and signs its copy, and by one that does neither."
+)
 #: 128 KB batches are what a producer tuned for throughput makes (batch.size, some linger).
 CASES = {
     "full-batches": Case(Filling(1_500_000, 285), 200_000),
@@ -67,6 +75,13 @@ CASES = {
         note="records/s are those read. MirrorMaker 2 copies everything: Connect's Filter can ask "
         "whether a record has a header (HasHeaderKey), not what stands in it, so it cannot make "
         "this view out of the box. levelsync reads all and passes on the half in scope.",
+    ),
+    "signed": Case(Filling(1_500_000, 285), 200_000, signed=True, note=_SIGNED),
+    "signed-small-batches": Case(
+        Filling(300_000, 285, together=3), 60_000, signed=True, note=_SIGNED
+    ),
+    "signed-view": Case(
+        Filling(600_000, 285, full=True), 80_000, scope=INSIDE, signed=True, note=_SIGNED
     ),
 }
 NAMES = tuple(CASES)
@@ -84,8 +99,9 @@ async def run(cases: Sequence[str], quick: bool) -> dict[str, Any]:
         "broker_heap_mb": BROKER_HEAP_MB,
         "mirrormaker2_heap_mb": mirror.HEAP_MB,
     }
-    mirror.libs()
     names = cases or (QUICK if quick else NAMES)
+    if not all(CASES[name].signed for name in names):
+        mirror.libs()
     found = []
     async with _brokers(quick) as bench:
         for number, name in enumerate(names):
@@ -126,6 +142,8 @@ class _Bench:
 
     def __init__(self, folder: Path, up: Cluster, down: Cluster) -> None:
         self._folder = folder
+        #: Who writes the topics that are signed.
+        self.province = Signs("37")
         self._up = up
         self._down = down
 
@@ -150,8 +168,9 @@ class _Bench:
             else self._latency(case, quick, topic, sides)
         )
         answer["equal"] = all(each["equal"] for each in answers.values())
-        answer["levelsync"] = answers["levelsync"]
-        answer["peer"] = {"name": "mirrormaker2", **answers["mirrormaker2"]}
+        answer["levelsync"] = answers.pop("levelsync")
+        ((peer, figures),) = answers.items()
+        answer["peer"] = {"name": peer, **figures}
         if case.note:
             answer["note"] = case.note
         return answer
@@ -159,6 +178,8 @@ class _Bench:
     def _sides(self, name: str, case: Case, topic: str) -> list[_Side]:
         up, down = self._up.bootstrap, self._down.bootstrap
         folder = self._folder / name
+        if case.signed:
+            return self._signing(folder, case)
         return [
             _Side(
                 "levelsync",
@@ -174,6 +195,24 @@ class _Bench:
             ),
         ]
 
+    def _signing(self, folder: Path, case: Case) -> list[_Side]:
+        up, down = self._up.bootstrap, self._down.bootstrap
+        city = Signs("3701")
+        assert city.key
+        trust: dict[str, tuple[str, ...]] = {"37": (self.province.public,), "3701": (city.public,)}
+        signed = Signed("3701", private_text(city.key), trust, holder="37")
+
+        def side(name: str, how: Signed | None) -> _Side:
+            def make(topic: str) -> HopProcess:
+                return HopProcess(folder / name, up, down, topic, PARTITIONS, case.scope, how)
+
+            return _Side(
+                name, make, HopProcess.target(f"relay-{folder.name}"),
+                lambda written: written.inside if case.scope else written.all,
+            )  # fmt: skip
+
+        return [side("levelsync", signed), side("levelsync-unsigned", None)]
+
     async def _throughput(
         self, filling: Filling, few: int, quick: bool, topic: str, sides: list[_Side]
     ) -> dict[str, dict[str, Any]]:
@@ -181,7 +220,8 @@ class _Bench:
             filling = msgspec.structs.replace(filling, records=few)
         _say(topic, "filling the topic")
         await _make(self._up, topic)
-        written = await fill(self._up, topic, PARTITIONS, filling)
+        signer = self.province if any("unsigned" in each.name for each in sides) else None
+        written = await fill(self._up, topic, PARTITIONS, filling, signer)
         patience = 90 + max(
             filling.records / _SLOWEST[0], filling.records * filling.size / _SLOWEST[1]
         )
