@@ -15,6 +15,7 @@ from agents.base.errors import ConfigError, LevelsyncError
 from agents.base.remembered import remember
 from agents.base.run import Crew, collect_rarely, until
 from agents.base.status import Status
+from agents.base.tracing import open_tracing
 from agents.sources import load
 from agents.wiring import Wiring
 from agents.wiring_kafka import KafkaWiring
@@ -69,6 +70,9 @@ class Agent:
         self._folder("resync").mkdir(parents=True, exist_ok=True)
         self._remember()
         async with contextlib.AsyncExitStack() as stack:
+            if tracing := open_tracing(config.node.id, seen.version):
+                seen.tracing = tracing
+                stack.push_async_callback(asyncio.to_thread, tracing.close)
             await self._wiring.open(stack)
             log.info("agent starts", version=seen.version, share=config.agent.share)
             beside = [

@@ -70,6 +70,7 @@ OUTSIDE = {
     "asyncio": set(ORDER) - {"contracts"},
     "socket": {"agents.base", "agents.kafka", "agents.window", "agents.demo"},
     "faker": {"agents.demo"},
+    "opentelemetry": {"agents.base"},
 }
 #: In these, aiokafka is only the partitioner and an independent client.
 AIOKAFKA_OUTSIDE_KAFKA = {"agents/capture/entry.py", "agents/demo/proof.py"}

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agents.base.metrics import Histogram, of_node, told_by
+from agents.base.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -70,6 +71,8 @@ class Hop(msgspec.Struct):
     waits: str = ""
     #: Monotonic seconds at which it was made.
     made_at: float = msgspec.field(default_factory=time.monotonic)
+    #: What spans are made with, None while nobody asks for traces.
+    tracing: Tracing | None = None
     #: Further metrics of this part's own, for as long as the hop is shown.
     metrics: Callable[[], Iterator[Metric]] | None = None
     #: How each partition that is read is signed.
@@ -177,6 +180,8 @@ class Status(Collector):
         self.troubles: dict[str, Callable[[], str]] = {}
         #: Is it known which hops there are to be?
         self.planned = False
+        #: What hops make spans with, None while nobody asks for traces.
+        self.tracing: Tracing | None = None
         #: The revision of each contract known here, by its name.
         self.revisions: Callable[[], dict[str, str]] = dict
         #: What a person should know of the agent itself, by a short name of what it is about.
@@ -190,6 +195,7 @@ class Status(Collector):
 
     def show(self, hop: Hop) -> None:
         """Show a hop made elsewhere, once."""
+        hop.tracing = self.tracing
         if not any(other is hop for other in self.hops):
             self.hops.append(hop)
 

@@ -48,7 +48,7 @@ class Entry:
         topic: str = "",
     ) -> None:
         self.waiting = waiting
-        self._hop = hop
+        self._hop, self._tracing = hop, hop.tracing
         self._contract = contract
         self._checker = Checker(contract)
         self._copy = copy
@@ -102,7 +102,7 @@ class Entry:
     def _put(self, change: Change, key: bytes, part: Part, done: Done | None) -> None:
         fields, canonical = change.fields, None
         if fields is None:
-            value, headers = None, self._headers(change, "deleted", None, "")
+            kind, value, scope = "deleted", None, ""
         else:
             checked = fields if type(fields) is Checked else self._checker.check(fields)  # type: ignore[arg-type]
             if checked.key != change.key:
@@ -111,29 +111,34 @@ class Entry:
                     "key-mismatch",
                     "Expected the key of the row, got another",
                 )
+            kind = "copied" if change.copied else "changed"
             value, scope = checked.value, checked.scope
-            if scope:
-                if change.time != self._time:
-                    self._time, self._moment = change.time, format_time(change.time).encode()
-                stamp = self._copied if change.copied else self._changed
-                own = (
-                    change.id.encode(), key, self._moment, change.sequence.encode(), scope.encode()
-                )  # fmt: skip
-                headers = stamp.headers(*own)
-                if self._copy.signs(part):
-                    canonical = stamp.canonical(*own)
-            else:
-                headers = self._headers(change, "copied" if change.copied else "changed", value, "")
+        trace, traced = change.traceparent, None
+        if self._tracing is not None:
+            trace, traced = self._tracing.capture(
+                self._hop, trace, change.time, begin=not change.copied
+            )
+        if scope and not trace:
+            if change.time != self._time:
+                self._time, self._moment = change.time, format_time(change.time).encode()
+            stamp = self._copied if change.copied else self._changed
+            own = (change.id.encode(), key, self._moment, change.sequence.encode(), scope.encode())
+            headers = stamp.headers(*own)
+            if self._copy.signs(part):
+                canonical = stamp.canonical(*own)
+        else:
+            headers = packed_headers(headers_of(self._event(change, kind, value, scope, trace)))
+        if traced:
+            done = _both(done, traced)
         try:
             self._copy.add_packed(part, key, value, headers, change.time // 1000, done, canonical)
         except TooLarge as error:
             raise _too_large(error) from None
         self._hop.events += 1
 
-    def _headers(self, change: Change, kind: str, value: bytes | None, scope: str) -> bytes:
-        return packed_headers(headers_of(self._event(change, kind, value, scope)))
-
-    def _event(self, change: Change, kind: str, value: bytes | None, scope: str) -> Event:
+    def _event(
+        self, change: Change, kind: str, value: bytes | None, scope: str, trace: str = ""
+    ) -> Event:
         return Event(
             key=change.key,
             value=value,
@@ -144,6 +149,7 @@ class Entry:
             dataschema=self._contract.dataschema,
             sequence=change.sequence,
             scope=scope,
+            traceparent=trace,
         )
 
     def refuse(self, came: Unreadable, done: Done | None = None) -> None:
@@ -188,6 +194,17 @@ class Entry:
         except TooLarge:
             letter = msgspec.structs.replace(letter, fields=None, deleted=False, raw="")
             put(self._copy, part, letter, time // 1000, done)
+
+
+def _both(done: Done | None, also: Done) -> Done:
+    if done is None:
+        return also
+
+    def each(offset: int) -> None:
+        done(offset)
+        also(offset)
+
+    return each
 
 
 def _plain(fields: dict[str, Any] | Checked) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from agents.base.tracing import valid
 from agents.capture.http_answer import Problem, Ticket
 from agents.capture.http_desk import Desk, Guest, Taker
 from agents.capture.http_parse import Item, Lines, batch, binary, line, structured
@@ -98,6 +99,7 @@ class _Gate:
         visit = _Visit(guest, source, request, _key(request))
         guest.under_way += 1
         try:
+            visit.trace = valid(request.headers.get("traceparent"))
             visit.take(1, lambda: Item(None, key=request.match_info["key"]))
             visit.pay(1)
             return await visit.answer()
@@ -151,6 +153,7 @@ class _Gate:
             visit.pay(len(events))
             return
         visit.pay(1)
+        visit.trace = valid(request.headers.get("traceparent"))
         if kind == _EVENT:
             visit.take(1, lambda: structured(body))
         elif any(name.lower().startswith("ce-") for name in request.headers):
@@ -170,6 +173,8 @@ class _Visit:
         self._sender = guest.sender.name
         self._key = key
         self._owed = 0
+        #: The request's own W3C Trace Context, where it brings one record.
+        self.trace = ""
 
     def take(self, number: int, read: Callable[[], Item]) -> None:
         """Take the record that ``read`` gives, or note why it is refused."""
@@ -202,6 +207,8 @@ class _Visit:
             item = item._replace(id=f"/e {item.id}")
         elif self._key:
             item = item._replace(id=f"/k {self._key} {number}")
+        if self.trace and not item.traceparent:
+            item = item._replace(traceparent=self.trace)
         self._source.take(self.ticket, self._sender, number, item)
 
     def refuse(self, number: int, why: Rejected) -> None:

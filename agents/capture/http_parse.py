@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from agents.base.tracing import valid
 from contracts.envelope import parse_time
 from contracts.rejected import Rejected, explained
 
@@ -31,6 +32,8 @@ class Item(NamedTuple):
     id: str = ""
     key: str = ""
     time: int | None = None
+    #: W3C Trace Context of the sender, empty without one.
+    traceparent: str = ""
 
 
 class _Delete(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +50,7 @@ class _CloudEvent(msgspec.Struct):
     datacontenttype: str | None = None
     data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
+    traceparent: str | None = None
 
 
 _DELETE = msgspec.json.Decoder(_Delete)
@@ -87,7 +91,7 @@ def binary(headers: Mapping[str, str], body: bytes) -> Item:
     """A CloudEvent whose attributes are headers ``ce-*``. Raises Rejected."""
     found = {
         name: unquote(headers[f"ce-{name}"])
-        for name in ("specversion", "id", "source", "type", "subject", "time")
+        for name in ("specversion", "id", "source", "type", "subject", "time", "traceparent")
         if f"ce-{name}" in headers
     }
     try:
@@ -124,15 +128,16 @@ def _item(event: _CloudEvent, data: bytes) -> Item:
         except (ValueError, TypeError):
             raise Rejected("$.time", "format", "Expected RFC 3339 with its offset") from None
     name, key = f"{event.source} {event.id}", event.subject or ""
+    trace = valid(event.traceparent)
     if event.type.endswith(".deleted"):
         if not key:
             raise Rejected("$.subject", "required", "Expected the key of what is deleted, got none")
-        return Item(None, name, key, moment)
+        return Item(None, name, key, moment, trace)
     if not data:
         raise Rejected(
             "$.data", "required", "Expected the record; a deletion's type ends in `.deleted`"
         )
-    return Item(data, name, key, moment)
+    return Item(data, name, key, moment, trace)
 
 
 class Lines:

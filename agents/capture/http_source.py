@@ -215,6 +215,7 @@ class HttpSource:
             key=key,
             fields=fields,
             origin=f"{sender} {line}",
+            traceparent=item.traceparent,
         )
         waiting = _Waiting(change, digest, named, size, [(ticket, line, item.id)])
         self._waiting[name] = waiting

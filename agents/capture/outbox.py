@@ -17,6 +17,7 @@ import psycopg
 from agents.base.errors import SourceMismatch
 from agents.base.findings import Finding
 from agents.base.table import Wrong
+from agents.base.tracing import valid
 from agents.capture import pgoutput, postgres_name
 from agents.capture.outbox_cleaner import Cleaner
 from agents.capture.postgres import Position, PostgresSource
@@ -64,6 +65,8 @@ class OutboxTable(SourceSettings, frozen=True, kw_only=True, tag="outbox"):
     shared: bool = True
     #: Are rows deleted once Kafka has them?
     cleanup: bool = True
+    #: The column with an event's W3C Trace Context, where there is one.
+    traceparent: str = ""
     heartbeat: float = 10.0
     wal_budget: str = "10GB"
     failover: Failover = "auto"
@@ -114,7 +117,8 @@ def _table(settings: OutboxTable, place: Place) -> Table:
 
 def _columns(settings: OutboxTable) -> dict[str, str]:
     names = [settings.order, "id", "key", "op", "payload", "created_at"]
-    return {name: name for name in (*names, *(["contract"] if settings.shared else []))}
+    more = [*(["contract"] if settings.shared else []), *filter(None, [settings.traceparent])]
+    return {name: name for name in (*names, *more)}
 
 
 class OutboxSource(PostgresSource):
@@ -262,12 +266,17 @@ class OutboxSource(PostgresSource):
             copied=False,
             origin=f"{self._table.name_} {self._table.key}={row[self._table.key]}",
             raw=_raw(row["payload"]),
+            traceparent=self._trace(row),
         )
         try:
             key, fields = self._read(row)
         except Rejected as refused:
             return _unreadable(made, _key(row), refused)
         return msgspec.structs.replace(made, key=key, fields=fields)
+
+    def _trace(self, row: dict[str, Any]) -> str:
+        column = self._settings.traceparent
+        return valid(str(row.get(column) or "")) if column else ""
 
     def _read(self, row: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
         """Key and record of a row. Raises Rejected."""

@@ -40,6 +40,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     copied: bool = False
     origin: str = ""
     raw: bytes = b""
+    #: W3C Trace Context, as its sender gave it; see :mod:`agents.base.tracing`.
+    traceparent: str = ""
 
 
 class Unreadable(msgspec.Struct, frozen=True):

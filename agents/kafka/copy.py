@@ -294,9 +294,11 @@ class Copy:
             WORTH_RECORDS, WORTH_RATE * min(self._producer.round_trip, 1.0)
         )
 
-    async def pass_on(self, part: Part, batch: Batch, known: bytes | None = None) -> bool:
+    async def pass_on(
+        self, part: Part, batch: Batch, known: bytes | None = None, done: Done | None = None
+    ) -> bool:
         """Put a whole batch of events at the end of ``part``, unopened; ``known`` is its digest where the
-        caller has it.
+        caller has it, ``done`` is called with its base offset once brokers have it.
 
         False when the topic takes none that large: then its records must go one by one.
         """
@@ -304,7 +306,7 @@ class Copy:
         if len(batch.data) > lane.limits.largest:
             return False
         await self._hand_over(part, lane)
-        await self._producer.send(part, batch)
+        await self._producer.send(part, batch, done)
         lane.count += batch.count
         if lane.batches is not None:
             lane.batches = chained(lane.batches, known or batch.digest)

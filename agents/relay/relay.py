@@ -571,7 +571,10 @@ class Relay:
                 and copy.worth(batch)
             )
             known = batch.digest if batch.count > 1 and (state.batch_chain or signs) else None
-            if unopened and await copy.pass_on(part, batch, known):
+            traced = None
+            if unopened and (tracing := self.hop.tracing):
+                traced = tracing.follow_batch(self.hop, batch.data, batch.records)
+            if unopened and await copy.pass_on(part, batch, known, traced):
                 state.events(batch.base, batch.count, batch.next)
                 self.hop.events += batch.count
                 if state.batch_chain and known:
@@ -585,7 +588,7 @@ class Relay:
         """Pass on the records of a batch one by one."""
         part = (self._target.name, stretch.partition)
         state = lane.upstream[stretch.topic]
-        held, view = lane.held, self._view
+        held, view, tracing = lane.held, self._view, self.hop.tracing
         proof = self._proofs.get((stretch.topic, stretch.partition))
         # Only a batch of one record can be something else than events; most are counted at once.
         events = batch.count > 1
@@ -629,6 +632,7 @@ class Relay:
                         passed.headers,
                         record.timestamp,
                         batch.codec,
+                        tracing.follow(self.hop, passed.headers) if tracing else None,
                     )
                     self.hop.events += 1
                 except Unfit as error:

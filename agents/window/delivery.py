@@ -11,6 +11,7 @@ for it, never older than what was told before.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -148,7 +149,11 @@ class Delivery:
                     if name in self.sights
                 },
             )
+            began = time.time_ns()
             wanted = await sink.enter(work)
+            if tracing := self.hop.tracing:
+                for each in work.changes:
+                    tracing.delivered(self.hop, each.id, began)
             told = loop.time()
             self._show(work, last)
             if busy or more:

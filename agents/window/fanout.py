@@ -16,6 +16,8 @@ import msgspec
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from agents.base.status import Hop
+from agents.base.tracing import Tracing
 from agents.window.answers import Problem, as_of
 from agents.window.feed import TICK, FellBehind, Line, Message, Reading
 from agents.window.follow import Follow
@@ -107,6 +109,8 @@ class Fanout:
         #: Those who read for themselves take turns, so that many of them hold up nobody else.
         self._turn = asyncio.Lock()
         self._tick, self._flushed = TICK, 0.0
+        #: The newest change of which a span was made.
+        self._traced = 0
         self._due: asyncio.Handle | None = None
         self._beat: asyncio.Handle | None = None
         self._feed.listen(self._moved)
@@ -293,7 +297,7 @@ class Fanout:
 
     def _writing(self) -> Iterator[None]:
         """Write to every group what it was not told yet, TURN connections at a time."""
-        now, written = asyncio.get_running_loop().time(), 0
+        now, written, began = asyncio.get_running_loop().time(), 0, time.time_ns()
         read: dict[int, list[Line]] = {}
         for group in list(self._groups.values()):
             start = group.since
@@ -329,9 +333,19 @@ class Fanout:
                 written += 1
                 if written % TURN == 0:
                     yield
+        if tracing := self._office.status.tracing:
+            self._trace(tracing, [line for lines in read.values() for line in lines], began)
         for lines in read.values():
             for line in lines:
                 line.forget()
+
+    def _trace(self, tracing: Tracing, lines: list[Line], began: int) -> None:
+        """A span for each change just written to subscribers, whatever their number."""
+        for line in sorted(lines, key=lambda each: each.seq):
+            if line.seq > self._traced:
+                self._traced = line.seq
+                hop = Hop("out", line.contract, line.contract, "feed")
+                tracing.delivered(hop, line.id, began)
 
     def _marks(self, group: _Group, now: float) -> tuple[list[Message], list[Message]]:
         """Watermarks to tell ``group``, and those that only a heartbeat repeats."""

@@ -270,6 +270,11 @@ class Line:
         self.seq, self.contract, self.key = change.seq, change.contract, change.key
         self.forget()
 
+    @property
+    def id(self) -> str:
+        """The event's."""
+        return self._change.id
+
     def forget(self) -> None:
         """Keep no way of seeing it ready any longer."""
         self._bodies: dict[Sight | None, bytes] = {}

@@ -26,6 +26,7 @@ from agents.window.rebuild import Rebuild
 from agents.window.store import Applied, Change, Judge, Store, in_thread
 from agents.window.waiting import Waiting, cut
 from contracts.check import Checker
+from contracts.envelope import header
 from contracts.model import Contract
 from contracts.publication import digest
 
@@ -296,9 +297,22 @@ class Follow:
             )  # fmt: skip
             self._count(applied)
             changes = applied.changes
+            if self.hop.tracing:
+                self._trace(piece, {change.id for change in changes})
         if part in self._again and self._told_again(part, piece.next):
             del self._again[part]
         return changes
+
+    def _trace(self, piece: Slice, applied: set[str]) -> None:
+        """The spans of what ``piece`` brought, and its traces for what is delivered of it."""
+        tracing = self.hop.tracing
+        assert tracing
+        for record in piece.records:
+            if done := tracing.follow(self.hop, record.headers):
+                name = (header(record.headers, "ce_id") or b"").decode(errors="replace")
+                if name in applied:
+                    done(record.offset)
+                    tracing.remember(name, record.headers)
 
     def _told_again(self, part: Part, following: int) -> bool:
         return following >= self._again[part] and self._states[part].time >= self._least

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.base.budget import Budget
@@ -93,6 +94,19 @@ def test_an_event_that_cannot_be_is_refused_by_path(changed: dict[str, str], pat
     with pytest.raises(Rejected) as rejected:
         structured(json.dumps(EVENT | {"data": {}} | changed).encode())
     assert rejected.value.path == path
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_trace_context_of_an_event_is_taken_and_nonsense_is_not() -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {}}
+    assert structured(msgspec.json.encode({**event, "traceparent": TRACE})).traceparent == TRACE
+    assert (
+        structured(msgspec.json.encode({**event, "traceparent": "00-nonsense"})).traceparent == ""
+    )
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "s", "ce-type": "t"}
+    assert binary({**headers, "ce-traceparent": TRACE}, b"{}").traceparent == TRACE
 
 
 def test_a_batch_is_its_events() -> None:
