@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from agents.base.errors import LevelsyncError
-from tests.bench import capture, chaos, contracts, relay, window
+from tests.bench import capture, chaos, contracts, overheads, relay, window
 from tests.bench.table import show
 
 
@@ -23,6 +23,7 @@ class Bench(NamedTuple):
 BENCHES = {
     "capture": Bench(capture.NAMES, capture.run),
     "contracts": Bench(contracts.NAMES, contracts.run),
+    "overheads": Bench(overheads.NAMES, overheads.run),
     "relay": Bench(relay.NAMES, relay.run),
     "window": Bench(window.NAMES, window.run),
 }

@@ -1,12 +1,15 @@
 """A window with a store of its own in a process of its own, whose events come at a steady rate:
 
-python -m tests.bench.window_server STATE LISTEN RATE COUNT
+python -m tests.bench.window_server STATE LISTEN RATE COUNT [audited]
 
 From SIGUSR1 on, COUNT residents change, RATE a second. Each is an event as a reader brings it from Kafka; it
-passes its contract, the store and the feed as in any agent. Its time is the moment at which it came in.
+passes its contract, the store and the feed as in any agent. Its time is the moment at which it came in. With
+"audited" who looks is written down, as every agent does.
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import signal
 import sys
 import time
@@ -17,6 +20,7 @@ import msgspec
 
 from agents.base.health import listening
 from agents.base.log import set_up
+from agents.base.outgoing import Outgoing
 from agents.base.run import collect_rarely
 from agents.base.status import Status
 from agents.base.stream import Record, Slice
@@ -25,6 +29,7 @@ from agents.kafka.cluster import Cluster
 from agents.window.feed import Feed
 from agents.window.follow import Follow
 from agents.window.gateway import window_app
+from agents.window.journal import ChainedJournal
 from agents.window.office import Office
 from agents.window.store import Store
 from contracts.envelope import Event, headers_of
@@ -36,10 +41,13 @@ _TOPIC = "resident.v2.from.3701"
 class WindowProcess(Server):
     """levelsync's window."""
 
-    def __init__(self, folder: Path, port: int, rate: int, count: int) -> None:
+    def __init__(
+        self, folder: Path, port: int, rate: int, count: int, *, audited: bool = False
+    ) -> None:
         super().__init__("levelsync", folder)
         self.address = ("127.0.0.1", port)
         self._arguments = [str(folder), f"127.0.0.1:{port}", str(rate), str(count)]
+        self._arguments += ["audited"] * audited
 
     async def start(self) -> None:
         """Wait until it answers. Raises NotStarted."""
@@ -96,7 +104,7 @@ class _Reader:
         return False
 
 
-async def _main(state: str, listen: str, rate: str, count: str) -> None:
+async def _main(state: str, listen: str, rate: str, count: str, audited: str = "") -> None:
     begin, stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, begin.set)
@@ -115,7 +123,14 @@ async def _main(state: str, listen: str, rate: str, count: str) -> None:
     status.show(follow.hop)
     status.planned = True
     office = Office("历下区", "370102", store, feed, {CONTRACT.name: follow}, status)
-    async with listening(window_app(office), listen, "listen"):
+    async with contextlib.AsyncExitStack() as stack:
+        if audited:
+            outgoing = Outgoing(Path(state) / "outgoing.sqlite")
+            journal = ChainedJournal(outgoing, "370102", {CONTRACT.name: CONTRACT})
+            office = dataclasses.replace(office, journal=journal)
+            writing = asyncio.create_task(journal.run(), name="accesses")
+            stack.callback(writing.cancel)
+        await stack.enter_async_context(listening(window_app(office), listen, "listen"))
         await follow.read(stop, _Reader(int(rate), int(count), begin), {_TOPIC: 1})
     store.close()
 
