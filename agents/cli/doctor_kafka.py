@@ -7,14 +7,14 @@ from pathlib import Path
 
 from agents.base.findings import Finding, ok, warning, wrong
 from agents.base.tls import valid_until
-from agents.kafka.access import Access
+from agents.kafka.access import SOON, Access
 from agents.kafka.acls import may, may_write_as
 from agents.kafka.cluster import Cluster
 from agents.kafka.rights import TOPIC, WRITER, Need
 from agents.kafka.wire import Connection
 
-#: Days before the end of a certificate at which it is to be known, and at which it is urgent.
-SOON, URGENT = 30, 7
+#: Days before the end of a certificate at which it is urgent.
+URGENT = 7
 
 
 def examine_access(access: Access) -> list[Finding]:

@@ -11,7 +11,8 @@ from agents.base.errors import ConfigError, LevelsyncError
 
 if TYPE_CHECKING:
     from agents.base.config import Grant, NodeFile
-    from contracts.export.asyncapi import Flow, NodeView
+    from agents.base.kafka_access import Reach
+    from contracts.export.asyncapi import Cluster, Flow, NodeView
     from contracts.model import Contract
 
 FORMS = ("json-schema", "asyncapi", "odcs", "catalogue", "typescript", "python")
@@ -189,7 +190,7 @@ def _view(config: "NodeFile") -> "NodeView":
     import time
     from importlib.metadata import version
 
-    from contracts.export.asyncapi import Cluster, Flow, NodeView
+    from contracts.export.asyncapi import Flow, NodeView
 
     parent = config.parent
     now = time.time()
@@ -197,10 +198,10 @@ def _view(config: "NodeFile") -> "NodeView":
         id=config.node.id,
         name=config.node.name,
         version=version("levelsync"),
-        cluster=Cluster(node=config.node.id, bootstrap=config.nearest.bootstrap),
+        cluster=_cluster(config.node.id, config.nearest),
         owns=tuple(sorted(config.owned)),
         gives=tuple(_given(grant) for grant in config.grant if not grant.ended(now)),
-        parent=None if parent is None else Cluster(node=parent.id, bootstrap=parent.bootstrap),
+        parent=None if parent is None else _cluster(parent.id, parent),
         pulls=()
         if parent is None
         else tuple(
@@ -209,6 +210,22 @@ def _view(config: "NodeFile") -> "NodeView":
         pushes=()
         if parent is None
         else tuple(Flow(contract=name, neighbour=parent.id) for name in parent.push),
+    )
+
+
+def _cluster(node: str, reach: "Reach") -> "Cluster":
+    from contracts.export.asyncapi import Cluster, Security
+
+    ways: dict[str, Security] = {
+        "PLAIN": "plain", "SCRAM-SHA-256": "scram-sha-256", "SCRAM-SHA-512": "scram-sha-512",
+    }  # fmt: skip
+    security: tuple[Security, ...] = ()
+    if reach.sasl and reach.sasl.mechanism in ways:
+        security = (ways[reach.sasl.mechanism],)
+    elif reach.tls and reach.tls.certificate.name:
+        security = ("tls",)
+    return Cluster(
+        node=node, bootstrap=reach.bootstrap, security=security, tls=reach.tls is not None
     )
 
 

@@ -2,6 +2,7 @@
 ``[kafka.tls]`` and ``[kafka.sasl]``. Renewed files count from the next connection on."""
 
 import contextlib
+import datetime
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from aiokafka.abc import AbstractTokenProvider
 
 from agents.base.errors import ConfigError
 from agents.base.kafka_access import Reach, Sasl, Tls
+from agents.base.tls import valid_until
 from agents.kafka.tokens import FileToken, GrantedToken
 
 log = structlog.get_logger()
+
+#: Days before the end of a certificate at which it is to be known.
+SOON = 30
 
 
 class Access:
@@ -103,6 +108,7 @@ class RenewedContext(ssl.SSLContext):
         made._tls, made._field = tls, field
         made._stamp = _stamped(tls)
         made._newest = _context(tls, field)
+        _say_days(tls, field)
         return made
 
     _tls: Tls
@@ -127,6 +133,17 @@ class RenewedContext(ssl.SSLContext):
             log.error("a renewed certificate is not taken; the old one counts on", error=str(error))
             return
         log.info("a renewed certificate is taken", field=self._field)
+        _say_days(self._tls, self._field)
+
+
+def _say_days(tls: Tls, field: str) -> None:
+    """Say it of a certificate that is to be renewed soon; ``levelsync doctor`` looks at all of them."""
+    if not tls.certificate.name:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        left = valid_until(tls.certificate) - datetime.datetime.now(datetime.UTC)
+        if left.days < SOON:
+            log.warning("a certificate ends soon", field=f"{field}.certificate", days=left.days)
 
 
 def _context(tls: Tls, field: str) -> ssl.SSLContext:

@@ -1,6 +1,7 @@
 """Who is let in at a broker with TLS and logins, and what those are told who are not."""
 
 import asyncio
+import contextlib
 import http.server
 import json
 import ssl
@@ -11,7 +12,8 @@ import pytest
 
 from agents.base.errors import Unavailable
 from agents.base.kafka_access import Sasl, Tls
-from agents.demo.servers import free_ports
+from agents.demo.levels import fetch_json
+from agents.demo.servers import AgentProcess, free_ports
 from agents.kafka.cluster import Cluster, NotLetIn
 from agents.kafka.topics import DATA, Topic, ensure
 from agents.kafka.wire import Connection
@@ -229,3 +231,75 @@ async def test_a_token_is_granted_by_an_oauth_server_and_kept(broker: SecureKafk
         server.shutdown()
         server.server_close()
     assert "at `kafka.sasl.url`" in await refused(login("se:cret"))
+
+
+# ---- an agent ------------------------------------------------------------------------------------
+
+NODE = """
+[node]
+id = "37"
+name = "山东省"
+level = "province"
+
+[agent]
+listen = "127.0.0.1:{listen}"
+state = "state"
+
+[kafka]
+bootstrap = "127.0.0.1:{port}"
+
+[kafka.tls]
+ca = "{ca}"
+
+[kafka.sasl]
+{sasl}
+"""
+PASSWORD = 'mechanism = "SCRAM-SHA-512"\nuser = "admin"\npassword = "{}"'
+
+
+async def test_an_agent_goes_on_with_a_mended_login_and_over_the_end_of_its_token(
+    broker: SecureKafka, tmp_path: Path
+) -> None:
+    """Without a restart, and no secret is ever said. Red when a changed login needs one: tried."""
+    (listen,) = free_ports(1)
+    node, token = tmp_path / "node.toml", tmp_path / "token"
+
+    def write(sasl: str) -> None:
+        text = NODE.format(listen=listen, port=broker.login, ca=broker.ca, sasl=sasl)
+        node.write_text(text)
+
+    async def trouble(name: str) -> str:
+        with contextlib.suppress(OSError):
+            found = await asyncio.to_thread(fetch_json, f"http://127.0.0.1:{listen}/status")
+            if name == "ready":
+                return "yes" if found["ready"] else ""
+            return str(found["trouble"].get(name, ""))
+        return ""
+
+    async def until(name: str, words: str) -> None:
+        async with asyncio.timeout(60):
+            while words not in await trouble(name):
+                await asyncio.sleep(0.1)
+
+    write(PASSWORD.format("not-the-password"))
+    agent = AgentProcess(node, tmp_path, f"127.0.0.1:{listen}")
+    agent.start()
+    try:
+        await until("levelsync.grants", "expected brokers to know the user admin")
+        # By a token now, which ends while the agent runs: brokers end its connections then.
+        token.write_text(broker.token("admin", seconds=10))
+        write(f'mechanism = "OAUTHBEARER"\ntoken = "{token}"')
+        await until("ready", "yes")
+        token.unlink()
+        await until("levelsync.grants", "expected a bearer token in")
+        token.write_text(broker.token("admin", seconds=300))
+        async with asyncio.timeout(60):
+            while await trouble("levelsync.grants"):
+                await asyncio.sleep(0.1)
+        await until("ready", "yes")
+        assert agent.alive
+    finally:
+        await agent.stop(5.0)
+    logged = agent.log.read_text()
+    for secret in ("not-the-password", token.read_text()):
+        assert secret not in logged
