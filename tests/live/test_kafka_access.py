@@ -273,7 +273,7 @@ async def test_an_agent_goes_on_with_a_mended_login_and_over_the_end_of_its_toke
             found = await asyncio.to_thread(fetch_json, f"http://127.0.0.1:{listen}/status")
             if name == "ready":
                 return "yes" if found["ready"] else ""
-            return str(found["trouble"].get(name, ""))
+            return str(found["troubles"].get(name, ""))
         return ""
 
     async def until(name: str, words: str) -> None:

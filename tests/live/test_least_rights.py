@@ -139,7 +139,7 @@ class Offices:
                 fetch_json, f"http://127.0.0.1:{self.listen[node]}/status"
             )
         except OSError:
-            return {"hops": [], "trouble": {}, "ready": False}
+            return {"hops": [], "troubles": {}, "ready": False}
         return found
 
     async def records(self, node: str, contract: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Offices:
                 hops = [
                     (hop["hop"], hop["to"], hop["state"], hop["error"]) for hop in found["hops"]
                 ]
-                told += [f"{node}: {found['trouble']}", *map(str, hops), self.agents[node].tail(8)]
+                told += [f"{node}: {found['troubles']}", *map(str, hops), self.agents[node].tail(8)]
             raise AssertionError("\n".join(told)) from None
 
     async def __aexit__(self, *_: object) -> None:
@@ -193,18 +193,18 @@ async def test_an_agent_without_rights_says_which_and_goes_on_once_it_has_them(
     offices.start("37")
 
     async def told() -> bool:
-        found = (await offices.status("37"))["trouble"]
+        found = (await offices.status("37"))["troubles"]
         return set(found) >= {"levelsync.grants", "levelsync.contracts"}
 
     await offices.until(told)
-    found = (await offices.status("37"))["trouble"]
+    found = (await offices.status("37"))["troubles"]
     assert "37 needs Describe on topic levelsync.grants" in found["levelsync.grants"]
     assert "levelsync acl" in found["levelsync.grants"]
     await offices.acl("37")
 
     async def works() -> bool:
         found = await offices.status("37")
-        return bool(found["ready"] and not found["trouble"])
+        return bool(found["ready"] and not found["troubles"])
 
     await offices.until(works)
     assert offices.agents["37"].alive, "the same process"
@@ -238,7 +238,7 @@ async def test_three_levels_run_with_the_least_rights(offices: Offices) -> None:
     async def works() -> bool:
         found = [await offices.status(node) for node in NODES]
         return all(
-            each["ready"] and not each["trouble"] and all(hop["state"] == "running" for hop in each["hops"])
+            each["ready"] and not each["troubles"] and all(hop["state"] == "running" for hop in each["hops"])
             for each in found
         )  # fmt: skip
 
