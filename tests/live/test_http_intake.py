@@ -413,3 +413,35 @@ async def test_the_door_speaks_tls(kafka: KafkaServer, tmp_path: Path) -> None:
         client = Client(session, port, part.hop.contract)
         client.url = client.url.replace("http://127.0.0.1", "https://localhost")
         assert (await client.post(msgspec.json.encode(record(1)), JSON))[0] == 200
+
+
+async def test_a_senders_trace_context_goes_with_its_record(
+    kafka: KafkaServer, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """That of a request with its one record, that of a CloudEvent with that event alone."""
+    (port,) = free_ports(1)
+    desk = desk_for(["http_traced.v1"], port)
+    mine, other = (f"00-{digit * 32}-00f067aa0ba902b7-01" for digit in "12")
+    asked = {"traceparent": mine}
+    event = {"specversion": "1.0", "source": "s", "type": "division.changed", "traceparent": other}
+    async with opened(capture(kafka.bootstrap, desk, "http_traced", tmp_path), desk) as part:
+        client = Client(session, port, part.hop.contract)
+        await client.post(msgspec.json.encode(record(1)), JSON | asked)
+        await client.post(lines(record(2), record(3)), LINES | asked)
+        structured = {"Content-Type": "application/cloudevents+json"}
+        sent = json.dumps(event | {"id": "4", "data": record(4)})
+        assert (await client.post(sent, structured | asked))[1]["accepted"] == 1
+        await client.delete(record(1)["code"], asked)
+    records, _ = await read_all(Cluster(kafka.bootstrap), part.hop.contract)
+    found = {
+        (each.key or b"", each.value is None): header(each.headers, "ce_traceparent")
+        for each in records
+    }
+    keys = [record(number)["code"].encode() for number in range(1, 5)]
+    assert found == {
+        (keys[0], False): mine.encode(),
+        (keys[1], False): None,
+        (keys[2], False): None,
+        (keys[3], False): other.encode(),
+        (keys[0], True): mine.encode(),
+    }

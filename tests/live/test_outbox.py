@@ -186,3 +186,31 @@ async def test_an_outbox_that_is_not_there_comes_with_the_sql_that_makes_it(
     async with running(part):
         await until_true(lambda: part.hop.state == "stopped")
     assert 'CREATE TABLE "app"."outbox" (' in str(part.hop.error)
+
+
+async def test_a_rows_trace_context_goes_with_its_event(
+    kafka: KafkaServer, app: App, database: str
+) -> None:
+    """Whether this agent traces or not; what is no trace context is left out."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await app.execute(f"ALTER TABLE {TABLE} ADD trace text".encode())
+    part = outbox(kafka.bootstrap, database, traceparent="trace")
+    name = part.hop.contract
+    await insert(app, name, "370102001", "copied", trace=trace)
+    async with running(part):
+        await until_true(lambda: part.hop.events == 1)
+        await insert(app, name, "370102002", "traced", trace=trace)
+        await insert(app, name, "370102003", "not traced")
+        await insert(app, name, "370102004", "nonsense", trace="here")
+        await insert(app, name, "370102002", None, trace=trace)
+        await until_true(lambda: part.hop.events == 5)
+    records, _ = await read_all(Cluster(kafka.bootstrap), name)
+    events = [event_of(record.value, record.headers) for record in records]
+    found = {(event.key, event.value is None): event.traceparent for event in events}
+    assert found == {
+        ("370102001", False): trace,
+        ("370102002", False): trace,
+        ("370102003", False): "",
+        ("370102004", False): "",
+        ("370102002", True): trace,
+    }
