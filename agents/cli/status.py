@@ -236,6 +236,8 @@ def judge(node: Node, answer: dict[str, Any] | str) -> None:
     node.revisions = dict(answer.get("contracts", {}))
     for said in dict(answer.get("troubles", {})).values():
         node.note("wrong", str(said))
+    for said in answer.get("warnings", ()):
+        node.note("look", str(said))
     node.hops = [judged(hop, answer.get("time", time.time())) for hop in answer["hops"]]
 
 

@@ -258,6 +258,28 @@ async def test_health_and_metrics_tell_of_the_hop(window: Window) -> None:
     assert (await window.get("/readyz")).status == 503
 
 
+async def test_a_window_that_is_answered_but_moves_no_further_is_not_healthy(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red when every answer counts as progress: tried."""
+    monkeypatch.setattr("agents.base.status.STUCK", 0.3)
+    piece = window.script.slice()
+    waiting = Slice(piece.topic, piece.partition, [], piece.next, piece.next + 7)
+    async with asyncio.timeout(10):
+        while (answer := await window.get("/healthz")).status == 200:
+            await window.reader.slices.put(waiting)
+            await asyncio.sleep(0.02)
+    (said,) = (await answer.json())["trouble"].values()
+    assert "nothing moved for" in said
+    assert "7 records wait" in said
+    window.script.put("a", value=b'{"name":"two"}')
+    await window.bring()
+    assert (await window.get("/healthz")).status == 200
+    window.follow._status.troubles["grants"] = lambda: "`grants` has ended"
+    answer = await window.get("/healthz")
+    assert (answer.status, (await answer.json())["ok"]) == (503, False)
+
+
 async def test_a_store_that_cannot_be_read_is_said_and_is_no_fault_of_the_asker(
     window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
