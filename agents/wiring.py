@@ -120,8 +120,9 @@ class Wiring:
         return self._known.contracts
 
     def _revisions(self) -> dict[str, str]:
-        """The revision of each contract that the node file speaks of."""
-        known, named = self._known.contracts, self.config.named
+        """The revision of each contract that the node file speaks of, or that is here."""
+        known = self._known.contracts
+        named = self.config.named | {hop.contract for hop in self._seen.hops}
         return {name: str(known[name].revision) for name in sorted(named) if name in known}
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:

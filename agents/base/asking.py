@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,7 +45,9 @@ async def _asked(session: aiohttp.ClientSession, address: str) -> dict[str, Any]
         return "no answer in time"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         reason = getattr(error, "os_error", None) or error
-        return str(getattr(reason, "strerror", None) or reason or type(error).__name__)
+        number = getattr(reason, "errno", None)
+        said = os.strerror(number).lower() if number and number > 0 else str(reason)
+        return said or type(error).__name__
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(body)
         if isinstance(found, dict) and isinstance(found.get("hops"), list):

@@ -84,7 +84,7 @@ class _Drawing:
         for node in self._nodes:
             called = f"{node.id} {node.name}".strip()
             found += [(node.judgement, called, said) for said in node.said]
-            for hop in node.hops:
+            for hop in sorted(node.hops, key=_place):
                 where = f"{called}, {hop.told['contract']} {_way(hop.told, node)}"
                 found += [
                     (hop.judgement, where, said) for said in (*hop.said, hop.late)[:1] if said
