@@ -166,7 +166,7 @@ class Agent:
             remember(self._path, self._config.agent.state)
         except (OSError, ConfigError) as error:
             log.warning(
-                "what is run is not remembered: `levelsync plan` cannot compare", error=str(error)
+                "what is run is not remembered: levelsync plan cannot compare", error=str(error)
             )
 
     def _take_requests(self) -> None:
