@@ -145,8 +145,8 @@ async def test_the_page_can_be_read_by_everybody_in_each_language_and_on_paper(
                 hidden = await page.locator("h1 [lang=zh-CN]").is_hidden()
                 assert hidden == (name == "en")
                 assert await page.locator("h1 [lang=en]").is_hidden() == (name == "zh")
-                await watched.accessible(f"{scheme} {name}")
                 await watched.fits()
+            await watched.accessible(f"{scheme} {name}")  # both languages: all there is
             assert watched.trouble == []
             await page.emulate_media(media="print", color_scheme=scheme)
             ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
