@@ -8,11 +8,13 @@ import msgspec
 from agents.base import config
 from agents.base.config import NodeFile
 from agents.base.errors import ConfigError
+from agents.base.table import Wrong
 from agents.capture.files_settings import FilesFolder
 from agents.capture.http_source import HttpRecords
 from agents.capture.mqtt import MqttTopics
 from agents.capture.outbox import OutboxTable
 from agents.capture.outgoing import OutgoingRecords
+from agents.capture.postgres_dsn import check_dsn
 from agents.capture.postgres_settings import PostgresTable
 from agents.capture.source import SourceSettings
 from contracts.model import Contract
@@ -37,7 +39,19 @@ def load(
     secrets: bool = True,
 ) -> NodeFile:
     """Read and check a node file; see :func:`agents.base.config.load`. Raises ConfigError."""
-    return implied(config.load(path, contracts, kinds, secrets=secrets))
+    found = config.load(path, contracts, kinds, secrets=secrets)
+    tables = found.window.sql if found.window else ()
+    dsns = {f"window.sql[{index}].dsn": each.dsn for index, each in enumerate(tables)}
+    if found.corrections and found.corrections.dsn:
+        dsns["corrections.dsn"] = found.corrections.dsn
+    for where, dsn in dsns.items():
+        try:
+            check_dsn(dsn, where)
+        except Wrong as wrong:
+            raise ConfigError(
+                f"{path}: Expected {wrong.expected}, got {wrong.found}, at `{where}`"
+            ) from None
+    return implied(found)
 
 
 def implied(found: NodeFile) -> NodeFile:

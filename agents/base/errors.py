@@ -6,6 +6,8 @@ A docstring is the default message; facts are attributes; the text for a person 
 import enum
 from typing import Any
 
+from agents.base.secret import hidden
+
 
 class Policy(enum.Enum):
     """What the run loop does with a part of the agent that failed."""
@@ -33,7 +35,7 @@ class LevelsyncError(Exception):
     def __str__(self) -> str:
         facts = ", ".join(f"{name}={value}" for name, value in self.facts.items())
         text = f"{self.message} ({facts})" if facts else self.message
-        return f"{text} {self.hint}" if self.hint else text
+        return hidden(f"{text} {self.hint}" if self.hint else text)
 
 
 class ConfigError(LevelsyncError):

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from agents.base.secret import hidden
+
 #: Eighteen characters: a division, a date of birth, a number and a check digit.
 _CITIZEN = re.compile(
     r"(?<![0-9A-Za-z])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
@@ -48,7 +50,9 @@ def set_up(node: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _about_nobody,
-            structlog.dev.ConsoleRenderer()
+            _without_secrets,
+            # Its own way to show an error prints the variables, and with them whatever they hold.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
             if terminal
             else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
@@ -60,3 +64,13 @@ def set_up(node: str) -> None:
     # The client repeats itself every 100 ms while a broker is away; the run loop says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def _without_secrets(
+    _: Any, method: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """What an error of somebody else's quotes may be a secret of the node file."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = hidden(value)
+    return line

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import structlog
 
 from agents.base.errors import LevelsyncError, Policy
+from agents.base.secret import hidden
 from agents.base.status import Hop
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ async def supervise(part: Part, stop: asyncio.Event) -> None:
         if time.monotonic() - started > SETTLED:
             wait, said = BACKOFF[0], ""
         policy = error.policy if isinstance(error, LevelsyncError) else Policy.RETRY
-        hop.error = str(error) or type(error).__name__
+        hop.error = hidden(str(error)) or type(error).__name__
         hop.gaps += isinstance(error, LevelsyncError) and error.gap
         if policy is not Policy.RETRY:
             hop.state = "stopped"

@@ -12,6 +12,11 @@ from typing import Any
 
 from agents.base.table import Wrong
 
+#: What each ``${…}`` of the last node file held, by what to print in its place; longest first.
+_known: dict[str, str] = {}
+_file = Path()
+#: Shorter ones are too common in other words to be hidden.
+_LEAST = 4
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 #: Characters of what stands for a secret that is not at hand: tokens must be long.
@@ -24,7 +29,8 @@ def filled(value: Any, file: Path, *, stand_in: bool = False) -> Any:
     """``value``, read from the node file ``file``, with every ``${…}`` in its place replaced; with
     ``stand_in`` something stands in for those that are not at hand.
 
-    Raises :class:`Wrong`, which names what is referred to and never what it holds.
+    Raises :class:`Wrong`, which names what is referred to and never what it holds. From here on
+    :func:`hidden` knows what was put there.
     """
 
     def fill(value: Any, path: str) -> Any:
@@ -38,13 +44,35 @@ def filled(value: Any, file: Path, *, stand_in: bool = False) -> Any:
 
     def put(name: str, path: str) -> str:
         try:
-            return _secret(name, file, path)
+            found = _secret(name, file, path)
         except Wrong:
             if stand_in:
                 return f"password=not-at-hand-{name}".ljust(_LONG, ".")
             raise
+        _remember(found, f"${{{name}}}", file)
+        return found
 
     return fill(value, "$")
+
+
+def hidden(text: str) -> str:
+    """``text`` as it may be printed: with the reference in the place of what a ``${…}`` held."""
+    for value, reference in _known.items():
+        if value in text:
+            text = text.replace(value, reference)
+    return text
+
+
+def _remember(value: str, reference: str, file: Path) -> None:
+    global _file  # noqa: PLW0603
+    if file != _file:  # the same file read again still has what it held before somewhere
+        _known.clear()
+        _file = file
+    if len(value) >= _LEAST and value not in _known:
+        _known[value] = reference
+        longest = sorted(_known.items(), key=lambda each: -len(each[0]))
+        _known.clear()
+        _known.update(longest)
 
 
 def _secret(name: str, file: Path, path: str) -> str:

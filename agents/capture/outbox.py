@@ -23,6 +23,7 @@ from agents.capture.outbox_cleaner import Cleaner
 from agents.capture.postgres import Position, PostgresSource
 from agents.capture.postgres_backfill import Backfills
 from agents.capture.postgres_copy import Copied, Progress
+from agents.capture.postgres_dsn import check_dsn
 from agents.capture.postgres_rights import examine_deletion, examine_table
 from agents.capture.postgres_setup import Connection, Table
 from agents.capture.postgres_slot import Failover
@@ -85,12 +86,7 @@ class OutboxTable(SourceSettings, frozen=True, kw_only=True, tag="outbox"):
             postgres_name.split(self.table)
         except ValueError:
             raise Wrong("`schema.table`", f"`{self.table}`", "table") from None
-        try:
-            psycopg.conninfo.conninfo_to_dict(self.dsn)
-        except psycopg.ProgrammingError:
-            raise Wrong(
-                "libpq's `name=value …` or `postgresql://…`", "something else, not shown", "dsn"
-            ) from None
+        check_dsn(self.dsn, "dsn")
         try:
             parse_size(self.wal_budget)
         except ValueError:

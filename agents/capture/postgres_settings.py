@@ -3,12 +3,11 @@
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-import psycopg
-
 from agents.base.findings import Finding
 from agents.base.table import Wrong
 from agents.capture import postgres_name
 from agents.capture.postgres import PostgresSource
+from agents.capture.postgres_dsn import check_dsn
 from agents.capture.postgres_rights import examine_table
 from agents.capture.postgres_setup import Table
 from agents.capture.postgres_slot import Failover
@@ -55,13 +54,7 @@ class PostgresTable(SourceSettings, frozen=True, kw_only=True, tag="postgres"):
             raise Wrong(
                 "a time zone such as `Asia/Shanghai`", f"`{self.timezone}`", "timezone"
             ) from None
-        try:
-            psycopg.conninfo.conninfo_to_dict(self.dsn)
-        except psycopg.ProgrammingError:
-            # What libpq says quotes the text, and with it perhaps a password.
-            raise Wrong(
-                "libpq's `name=value …` or `postgresql://…`", "something else, not shown", "dsn"
-            ) from None
+        check_dsn(self.dsn, "dsn")
         if self.heartbeat < 0:
             raise Wrong("seconds, 0 for none", f"`{self.heartbeat}`", "heartbeat")
         try:

@@ -17,6 +17,7 @@ from agents.base.duplicates import duplicates
 from agents.base.errors import LevelsyncError
 from agents.base.findings import Finding, ok, warning, wrong
 from agents.base.requests import Requests
+from agents.base.secret import hidden
 from agents.base.status import Hop
 from agents.base.tls import certificate_of
 from agents.capture.http_desk import Desk
@@ -88,7 +89,7 @@ def told(found: Sequence[Found], *, for_programs: bool) -> str:
     right = all(each.judgement != "wrong" for _, each in found)
     if for_programs:
         findings = [{"at": at, **msgspec.to_builtins(each)} for at, each in found]
-        return json.dumps({"ok": right, "findings": findings}, ensure_ascii=False)
+        return hidden(json.dumps({"ok": right, "findings": findings}, ensure_ascii=False))
     lines = []
     last = ""
     for at, each in found:
@@ -100,7 +101,7 @@ def told(found: Sequence[Found], *, for_programs: bool) -> str:
             lines.append(f"        → {each.do}")
     counts = [sum(each.judgement == judgement for _, each in found) for judgement in _MARKS]
     lines.append(f"{counts[0]} right, {counts[1]} to know, {counts[2]} wrong")
-    return "\n".join(lines)
+    return hidden("\n".join(lines))
 
 
 async def _clusters(config: NodeFile, contracts: Mapping[str, Contract]) -> list[Found]:

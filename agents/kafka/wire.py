@@ -67,6 +67,8 @@ IN_FLIGHT = 5
 REQUEST_BYTES = 4 * 1024 * 1024
 #: What may wait for its turn to be sent before the writer waits.
 QUEUE_BYTES = 4 * 1024 * 1024
+#: No honest answer is larger: a fetch asks for :data:`FETCH_BYTES`, and one batch may exceed it.
+FRAME_BYTES = 256 * 1024 * 1024
 #: A topic's ``max.message.bytes`` where we may not ask: Kafka's default.
 DEFAULT_LARGEST = 1_048_588
 
@@ -820,6 +822,8 @@ class _FrameReader(asyncio.StreamReader):
     async def readexactly(self, n: int) -> bytes:
         if n - len(self._buffer) < 64 * 1024:  # type: ignore[attr-defined]
             return await super().readexactly(n)
+        if n > FRAME_BYTES:
+            raise kafka_errors.KafkaConnectionError(f"a frame of {n} bytes, no broker's")
         self._pieces, self._missing = [bytes(self._buffer)], n - len(self._buffer)  # type: ignore[attr-defined]
         self._buffer.clear()  # type: ignore[attr-defined]
         try:

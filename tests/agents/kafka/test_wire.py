@@ -5,6 +5,7 @@ import random
 import struct
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from agents.base.errors import Unavailable
 from agents.kafka.cluster import Cluster
@@ -69,3 +70,11 @@ async def test_a_frame_cut_off_by_the_end_is_said_to_be_incomplete() -> None:
     with pytest.raises(asyncio.IncompleteReadError) as caught:
         await reader.readexactly(200_000)
     assert len(caught.value.partial) == 50_100
+
+
+async def test_a_frame_larger_than_any_answer_is_not_waited_for() -> None:
+    reader = asyncio.StreamReader()
+    reader.__class__ = _FrameReader
+    reader.feed_data(b"x" * 100)
+    with pytest.raises(KafkaConnectionError, match="no broker's"):
+        await reader.readexactly(2**31 - 1)
