@@ -257,8 +257,9 @@ async def test_doctor_finds_nothing_in_want(
         monkeypatch.setenv(f"SECRET_{node}", f"{node}-secret")
         await asyncio.to_thread(main, ["doctor", "--json", str(offices.file(node))])
         told = json.loads(capsys.readouterr().out)["findings"]
+        # The brokers' clock is told to admins alone, and noted as not known.
         wrong = [each for each in told if each["at"] in ("kafka", "parent")
-                 and each["judgement"] != "ok"]  # fmt: skip
+                 and each["judgement"] != "ok" and not each["about"].startswith("clock")]  # fmt: skip
         assert not wrong
         found = {(each["at"], each["about"]): each for each in told}
         assert found["kafka", "rights"]["found"].startswith("all that are needed on")
