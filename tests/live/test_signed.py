@@ -39,7 +39,13 @@ def cluster(kafka: KafkaServer) -> Cluster:
     return Cluster(kafka.bootstrap)
 
 
-@pytest.mark.parametrize("what", ALTERED)
+@pytest.mark.parametrize(
+    "what",
+    [
+        each if each in ("dropped", "swapped") else pytest.param(each, marks=pytest.mark.slow)
+        for each in ALTERED
+    ],
+)
 async def test_what_is_altered_stops_the_contract_at_the_next_watermark(
     cluster: Cluster, tmp_path: Path, what: str
 ) -> None:
@@ -57,7 +63,10 @@ async def test_what_is_altered_stops_the_contract_at_the_next_watermark(
         assert len(levels.stopped) == 1
 
 
-@pytest.mark.parametrize("hop", ["owned", "to", "city", "county"])
+@pytest.mark.parametrize(
+    "hop",
+    ["to", "county", *(pytest.param(each, marks=pytest.mark.slow) for each in ("owned", "city"))],
+)
 async def test_whoever_reads_what_was_altered_finds_it(
     cluster: Cluster, tmp_path: Path, hop: str
 ) -> None:
