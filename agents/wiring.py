@@ -292,6 +292,7 @@ class Wiring:
             requests=self._requests,
             audit=self._audit,
             resync=self.resync,
+            signatures=self._signatures(),
         )
 
     def _fitting(self, name: str, job: Job) -> Job:

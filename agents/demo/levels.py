@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from agents.base.keys import signing_key
+from agents.base.statement import public_of
 from agents.demo.guard import Guard
 from agents.demo.office import Clerks
 from agents.demo.people import People
@@ -93,11 +95,22 @@ class Levels:
         }
         for example, real in places.items():
             text = text.replace(f'"{example}"', f'"{real}"')
+        text += f"\n{self._trust()}"
         file = self.folder / f"{node}.toml"
         file.write_text(text, encoding="utf-8")
         province, county = self.postgres.dsn("province"), self.postgres.dsn("county")
         env = {"CIVIL_DSN": province, "POPULATION_DSN": province, "LICENCE_DSN": county}
         return AgentProcess(file, self.folder, f"127.0.0.1:{self._listen[node]}", env)
+
+    def _trust(self) -> str:
+        """Everybody signs, and takes nothing that is not signed."""
+        keys = {
+            node: signing_key(self.folder / f"state-{node}" / "signing.key", make=True)
+            for node in NODES
+        }
+        return "[trust]\n" + "".join(
+            f'"{node}" = ["{public_of(key)}"]\n' for node, key in keys.items()
+        )
 
     async def _until_filled(self, seconds: float = 60.0) -> None:
         """Wait until the county's window has all its residents."""

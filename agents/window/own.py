@@ -13,6 +13,7 @@ from agents.base.requests import Requests
 from agents.base.run import Job, Part
 from agents.base.status import Status
 from agents.kafka.cluster import Cluster
+from agents.kafka.writers import Signatures
 from agents.window.answer_table import AnswerTable
 from agents.window.book import Book
 from agents.window.corrections import Desk
@@ -76,6 +77,7 @@ class Own:
         requests: Requests,
         audit: Audit,
         resync: Mapping[str, int],
+        signatures: Signatures | None = None,
     ) -> Iterator[tuple[str, Job]]:
         """What follows the two contracts' topics, and what answers."""
         for contract in (CORRECTION, ANSWER):
@@ -89,6 +91,7 @@ class Own:
                     store=self.store,
                     feed=self.feed,
                     sources=partial(held, name),
+                    signatures=signatures,
                 )
             spec = (resync.get(name), contract)
             yield f"window {name}", Job(stage, spec, partial(self._following, follow, spec[0]))

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents.demo.levels import Levels, fetch_json
+from agents.demo.levels import NODES, Levels, fetch_json
 from agents.demo.people import COUNTY
 from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
@@ -356,3 +356,25 @@ def _metrics(listen: str) -> str:
     with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
         return text
+
+
+async def test_every_hop_is_signed_and_the_window_has_the_word_of_who_made_the_events(
+    levels: Levels,
+) -> None:
+    async def unproven() -> list[str]:
+        hops = [hop for node in NODES for hop in (await levels.status(node) or {})["hops"]]
+        return [
+            f"{hop['hop']} {hop['from']}: {hop['signed']}"
+            for hop in hops
+            if hop["hop"] in ("view", "link", "window")
+            and (hop["signed"] or {}).get("state") != "proven"
+        ]
+
+    for _ in range(60):
+        if not (left := await unproven()):
+            break
+        await asyncio.sleep(0.5)
+    assert not left
+    found = {row["name"]: row["signed"] for row in await levels.contracts(COUNTY)}
+    assert found["resident.v2"]["by"] == ["3701"], "the city's view made them from the province's"
+    assert found["business_licence.v1"]["by"] == [COUNTY]
