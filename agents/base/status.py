@@ -117,7 +117,8 @@ class Hop(msgspec.Struct):
         if self.state == "retrying" and now - self.lost_at > STUCK:
             return f"away for {now - self.lost_at:.0f} s: {self.error}"
         if self.state == "running" and self.moved_at and now - self.moved_at > STUCK:
-            return f"nothing moved for {now - self.moved_at:.0f} s, {self.lag} records wait"
+            wait = "" if self.lag is None else f", {self.lag} records wait"
+            return f"nothing moved for {now - self.moved_at:.0f} s{wait}"
         if self.state in ("starting", "aligning") and not self.waits:
             still = now - max(self.moved_at, self.made_at)
             if still > SLOW:

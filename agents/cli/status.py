@@ -78,6 +78,9 @@ def _below(hop: dict[str, Any]) -> Iterable[str]:
     figures = hop["figures"]
     if hop.get("signed"):
         yield f"signed: {hop['signed']['said']}"
+    if hop["gaps"]:
+        times = f"{hop['gaps']} time{'s' * (hop['gaps'] != 1)}"
+        yield f"{times} since the start events were missing, or the place to go on was gone"
     if hop["rejected"]:
         waiting = figures.get("dead_letters_waiting")
         wait = "" if waiting is None else f", {waiting:.0f} wait"
