@@ -121,7 +121,7 @@ def _summary_row(line: Line, several: bool) -> str:
     known = line.seen / line.seconds if line.seconds else None
     cells = [
         *([_cell(escape(line.node))] if several else []),
-        _cell(f"{two(line.title)} <code>{escape(line.contract)}</code>"),
+        _cell(f'{two(line.title)} <code class="contract">{escape(line.contract)}</code>'),
         _cell(f'{two(w.WAYS[line.way])}<code class="to">{escape(line.to)}</code>'),
         _figure(w.duration(line.promised or None)),
         _figure(w.share(line.promise_kept), _mark(line.promise_kept)),
@@ -148,15 +148,13 @@ def _late(seconds: float | None, promised: float) -> str:
 
 
 def _unknown_lines(lines: Sequence[Line], several: bool) -> str:
-    """Of each line how much is not known, those alike together."""
-    said: dict[str, list[str]] = {}
+    """Of each line how much is not known, those alike together; of several nodes each once."""
+    said: dict[str, dict[str, None]] = {}
     for line in lines:
         if line.seconds and line.unknown > 0.001 * line.seconds:
             told = f"{w.duration(line.unknown)} / {w.duration(line.seconds)}"
-            where = f"{line.node} " if several else ""
-            said.setdefault(told, []).append(
-                f"<code>{escape(where + line.contract)}</code> {two(w.WAYS[line.way])}"
-            )
+            whole = f"<code>{escape(line.contract)}</code> {two(w.WAYS[line.way])}"
+            said.setdefault(told, {})[escape(line.node) if several else whole] = None
     return "".join(
         f'<li class="spans">{two(w.NO_RECORD)} {escape(told)}: {", ".join(names)}</li>'
         for told, names in said.items()
