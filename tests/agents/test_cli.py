@@ -118,6 +118,7 @@ def test_an_agent_whose_node_another_one_took_over_has_an_exit_code_of_its_own(
         raise Superseded(writer="levelsync-370102-resident.v2")
 
     monkeypatch.setattr("agents.agent.serve", serve)
+    monkeypatch.setattr("agents.base.log.set_up", lambda _: None)  # it is for the whole process
     file = tmp_path / "node.toml"
     file.write_text(
         '[node]\nid = "370102"\nname = "x"\nlevel = "county"\n[kafka]\nbootstrap = "127.0.0.1:1"\n'
