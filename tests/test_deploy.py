@@ -106,13 +106,13 @@ def test_the_node_file_of_the_readme_is_right(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LICENCE_DSN", "host=127.0.0.1")
-    for secret in ("MASKING_SECRET", "HALL_TOKEN", "LOGIN_SECRET"):
+    for secret in ("MASKING_SECRET", "HALL_TOKEN", "LOGIN_SECRET", "KAFKA_PASSWORD"):
         monkeypatch.setenv(secret, "a-secret-of-the-test")
-    node, grant, precedence, trust, rights = re.findall(
+    node, grant, reach, precedence, trust, rights = re.findall(
         r"```toml\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S
     )
     file = tmp_path / "node.toml"
-    text = node + grant.replace('"370102"', '"370102001"') + precedence + trust + rights
+    text = node + grant.replace('"370102"', '"370102001"') + reach + precedence + trust + rights
     file.write_text(text, encoding="utf-8")
     config = load(file)
     (given,) = config.grant
