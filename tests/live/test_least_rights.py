@@ -211,7 +211,7 @@ async def test_an_agent_without_rights_says_which_and_goes_on_once_it_has_them(
 
 
 async def test_three_levels_run_with_the_least_rights(offices: Offices) -> None:
-    """Red without any one of the entries of a link, a view, a source or a window: tried with several."""
+    """Red without the entries for the writers of copies: tried."""
     await offices.acl("37", "3701")
     await offices.acl("3701", "370102")
     await offices.acl("370102")
