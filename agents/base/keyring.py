@@ -45,7 +45,6 @@ class Keyring:
         self.public = ""
         self._own: frozenset[str] = frozenset()
         self._stamp: object = None
-        self._said = ""
 
     @property
     def next(self) -> Path:
@@ -69,13 +68,15 @@ class Keyring:
         self._stamp = stamp
         try:
             key = signing_key(self.path) if self.path.exists() or self.key else None
+            former = {each.key for each in self.former()}
         except WrongKey as error:
-            log.error("the signing key is not taken", error=str(error), key=self.public or "none")
-            key = self.key
+            log.error(
+                "the signing key is not taken", error=str(error), in_use=self.public or "none"
+            )
+            return
         public = public_of(key) if key else ""
         if self.public and public != self.public:
             log.info("signing with another key from now on", key=public, before=self.public)
-        former = {each.key for each in self.former()}
         self._own = frozenset(former | {self.public, public} - {""})
         self.key, self.public = key, public
 

@@ -94,6 +94,8 @@ def test_a_damaged_list_of_former_keys_is_said(node: Path) -> None:
     ring.path.with_name("signing.key.former").write_text("[")
     with pytest.raises(WrongKey, match=r"signing\.key\.former"):
         ring.former()
+    ring.look()
+    assert ring.key is None, "the agent goes on"
 
 
 def test_trust_prints_a_line_and_changes_nothing(

@@ -69,6 +69,7 @@ class Levels:
         source: str,
         target: str,
         view: Callable[[], View] | None = None,
+        resync: int = 0,
     ) -> Relay:
         hop = self.hops[source] = Hop("view" if view else "link", self.name, source, target)
         return Relay(
@@ -80,6 +81,7 @@ class Levels:
             identity=f"signed-{target}",
             state=self.folder,
             view=view,
+            resync=resync,
             signer=self.signs[node],  # type: ignore[arg-type]
             signatures=self.signatures(node, holder),
         )

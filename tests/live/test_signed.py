@@ -1,5 +1,6 @@
 """A tamper test over three hops: what is altered anywhere is found at the next watermark, and said."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.live.signed import (
     swapped,
     unsigned,
 )
-from tests.live.streams import until_true
+from tests.live.streams import Running, read_all, until_true
 
 pytestmark = pytest.mark.live
 
@@ -121,3 +122,21 @@ async def test_a_whole_stream_read_anew_is_proven(cluster: Cluster, tmp_path: Pa
             await again.tell(5)
         await again.arrived()
     assert not again.stopped
+
+
+async def test_what_an_intruder_wrote_while_the_writer_was_away_is_not_signed_as_its_own(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    levels = Levels(cluster, "away", tmp_path)
+    async with levels.running():
+        pass
+    await intrude(cluster, levels.city)
+    async with Running(levels.relay("3701", "37", levels.to, levels.city)) as link:
+        await until_true(lambda: link.hop.state == "stopped")
+        assert "Somebody else has written" in (link.hop.error or "")
+    moment = time.time_ns() // 1000
+    again = levels.relay("3701", "37", levels.to, levels.city, resync=moment)
+    async with Running(again) as link:
+        await until_true(lambda: link.hop.state == "running" and link.hop.lag == 0)
+    here, _ = await read_all(cluster, levels.city)
+    assert [each.value for each in here if each.key == b"intruder"] == [b"{}", None], "set right"
