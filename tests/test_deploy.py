@@ -13,7 +13,7 @@ from agents.sources import load
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [
     "deploy/setup", "deploy/demo", "deploy/test", "deploy/lock", "deploy/systemd/install",
-    "deploy/tools/build", ".ci/run",
+    "deploy/tools/build", "deploy/sbom", "deploy/audit", ".ci/run",
 ]  # fmt: skip
 
 
