@@ -276,7 +276,11 @@ async def _nearest(config: NodeFile, contracts: Mapping[str, Contract]) -> list[
             *found, *await _kafka(cluster, config, contracts), *await _rights_above(cluster, config)
         ]  # fmt: skip
     # What children push is for their own files to say.
-    needs = [each for each in Rights(config, (), contracts).needs() if each.who == config.node.id]
+    needs = [
+        each
+        for each in Rights(config, (), contracts, certain=True).needs()
+        if each.who == config.node.id
+    ]
     return [*found, *await _kafka(cluster, config, contracts), *await _rights(cluster, needs)]
 
 

@@ -92,7 +92,7 @@ class Cluster:
     children and of the departments beside it; ``principals`` wins over what their files say.
 
     ``unknown`` are children that are granted something, but whose files are not here: what they push is
-    not known.
+    not known, and neither whether it makes a view upwards needed. With ``certain`` that one is left out.
     """
 
     def __init__(
@@ -101,8 +101,10 @@ class Cluster:
         others: Iterable[NodeFile],
         contracts: Mapping[str, Contract],
         principals: Mapping[str, str] | None = None,
+        *,
+        certain: bool = False,
     ) -> None:
-        self._contracts = contracts
+        self._contracts, self._certain = contracts, certain
         self._principals = dict(principals or {})
         others = list(others)
         place = home.node.id
@@ -180,7 +182,7 @@ class Cluster:
         parent = config.parent.id
         sources = self._sources(config, name, without=parent)
         reduced = name == "correction.v1" and config.corrections and config.owned
-        below = any(is_below(each, config.node.id) for each in self.unknown)
+        below = not self._certain and any(is_below(each, config.node.id) for each in self.unknown)
         if len(sources) > 1 or reduced or below:
             topic = view(name, parent)
             yield from may.copied(topic, f"levelsync-{topic}", f"the view of {parent}")

@@ -167,3 +167,12 @@ def test_a_line_for_kafkas_tool() -> None:
 def test_days_left_of_a_certificate(days: int, judgement: str) -> None:
     found = judged("kafka.tls.certificate", "a.pem", datetime.timedelta(days=days, hours=1))
     assert found.judgement == judgement
+
+
+def test_what_only_a_childs_file_tells_is_not_said_to_be_in_want(tmp_path: Path) -> None:
+    """Whether what children push needs a view upwards: asked for to be safe, not missed by doctor."""
+    push = PULLS + 'push = ["business_licence.v1"]\n'
+    home = load(node(tmp_path, "3701", "city", push + grant("division.v1", "370102")))
+    view = "business_licence.v1.to.37"
+    assert view in rights(Cluster(home, (), CONTRACTS).needs(), "3701")
+    assert view not in rights(Cluster(home, (), CONTRACTS, certain=True).needs(), "3701")
