@@ -150,7 +150,7 @@ async def refusal(cluster: Cluster, topic: str, *, write: bool = False, claim: s
 async def test_a_child_has_its_own_view_and_name_and_nothing_of_another(
     secure: SecureKafka, files: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Red with one entry for `division.v1.to.*`, or one writer's name for all: tried."""
+    """Red with one entry for `division.v1.to.*`: tried."""
     missing_before = await acl(capsys, *files, "--check", code=1)
     made = await acl(capsys, *files, "--window", "hall", "division.v1", "--apply")
     assert len(made["made"]) > len(missing_before["missing"]) > 20
