@@ -55,3 +55,18 @@ def test_the_watchdog_waits_longer_than_the_agent_takes_itself_for_alive() -> No
     found = re.search(r"^WatchdogSec=(\d+)$", TEXT, re.M)
     assert found
     assert int(found[1]) > DEAD
+
+
+@pytest.mark.slow
+def test_the_script_installs_what_is_locked_and_the_command_works(tmp_path: Path) -> None:
+    """Below a folder, so that nothing of this machine is touched; a minute or more."""
+    for _ in range(2):
+        subprocess.run(
+            [ROOT / "deploy" / "systemd" / "install", "--root", str(tmp_path)],
+            check=True, capture_output=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    command = tmp_path / "usr" / "local" / "bin" / "levelsync"
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("levelsync ")
+    assert (tmp_path / "etc" / "systemd" / "system" / UNIT.name).read_text() == TEXT
+    assert len(list((tmp_path / "usr" / "local" / "lib" / "levelsync.d").iterdir())) == 2
