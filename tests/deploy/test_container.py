@@ -103,7 +103,7 @@ def test_the_images_command_works_where_nothing_but_its_state_can_be_written(
     tmp_path: Path,
 ) -> None:
     """Without an engine: the image's own command and health check, in a mount namespace with a read-only
-    root. Red when the agent writes beside its state: tried with a log file in the working folder."""
+    root."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root, to make a mount namespace")
     (listen,) = free_ports(1)
