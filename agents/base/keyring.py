@@ -70,9 +70,7 @@ class Keyring:
             key = signing_key(self.path) if self.path.exists() or self.key else None
             former = {each.key for each in self.former()}
         except WrongKey as error:
-            log.error(
-                "the signing key is not taken", error=str(error), in_use=self.public or "none"
-            )
+            log.error("the signing key is not taken", error=str(error), key=self.public or "none")
             return
         public = public_of(key) if key else ""
         if self.public and public != self.public:

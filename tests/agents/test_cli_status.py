@@ -16,6 +16,12 @@ from agents.cli.findings import width
 from agents.cli.status import judged, nodes_in, told_age
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide as lines get, wherever the tests run."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 class Agents:
     """Answers /status for several agents, each at an address of its own."""
 

@@ -158,7 +158,7 @@ async def test_a_wrong_node_file_changes_nothing_and_is_said(tree: Tree) -> None
     await until_true(lambda: "the node file is wrong" in agent.log.read_text())
     agent.node_file.write_text(text.replace(agent.listen, "127.0.0.1:9"), encoding="utf-8")
     await until_true(lambda: "need the agent to be started anew" in agent.log.read_text())
-    assert '"changed": ["agent.listen"]' in agent.log.read_text()
+    assert '"fields": ["agent.listen"]' in agent.log.read_text()
     agent.node_file.write_text(text, encoding="utf-8")
     agent.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
     await until_true(lambda: "node file read again" in agent.log.read_text())
@@ -212,7 +212,7 @@ async def test_a_second_agent_of_a_node_takes_over_and_the_first_ends_with_a_cle
     await second.ready()
     await until_true(lambda: not first.alive, 20.0)
     assert first.process is not None
-    assert first.process.poll() == 1
+    assert first.process.poll() == 3
     assert "Another agent of this node has taken over" in first.tail()
     code = await tree.add_licence("370102")
     await tree.until_records(
