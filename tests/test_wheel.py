@@ -44,6 +44,7 @@ def test_a_wheel_carries_page_data_and_examples(wheel: Path) -> None:
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_wheel_in_an_empty_environment_explains_the_demo(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / "bin"

@@ -9,7 +9,7 @@ from agents.demo.servers import KafkaServer, NotInstalled, free_ports
 from tests.guide import ROOT, Reader
 from tests.live.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "devices-and-http.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ import pytest
 from agents.demo.servers import KafkaServer, PostgresServer, free_ports
 from tests.guide import ROOT, Reader
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ from agents.demo.servers import KafkaServer, free_ports
 from agents.window.answer_table import DDL
 from tests.guide import ROOT, Reader
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "corrections.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from agents.demo.servers import KafkaServer, NotInstalled, PostgresServer, free_
 from tests.guide import ROOT, Reader
 from tests.live.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "window-delivery.md").read_text(encoding="utf-8")
 

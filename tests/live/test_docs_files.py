@@ -7,7 +7,7 @@ import pytest
 from agents.demo.servers import KafkaServer, free_ports
 from tests.guide import ROOT, Reader
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.guide import ROOT, Reader
 from tests.live.secure import SecureKafka
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "kafka-security.md").read_text(encoding="utf-8")
 

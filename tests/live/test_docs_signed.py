@@ -7,7 +7,7 @@ import pytest
 from agents.demo.servers import KafkaServer, free_ports
 from tests.guide import ROOT, Reader
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "signed-streams.md").read_text(encoding="utf-8")
 PORTS = ("8639", "8640", "8740")

@@ -27,7 +27,7 @@ from tests.guide import ROOT, File, steps
 from tests.live.streams import ids, read_all, until_true
 from tests.live.test_intake import folded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 NODE = """

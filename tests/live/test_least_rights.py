@@ -15,7 +15,9 @@ from agents.demo.people import People
 from agents.demo.servers import AgentProcess, NotInstalled, free_ports
 from tests.live.secure import SecureKafka
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.live, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"),
+]  # fmt: skip
 
 NODES = {"37": "province", "3701": "city", "370102": "county"}
 DIVISIONS = [

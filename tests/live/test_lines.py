@@ -118,7 +118,7 @@ async def test_a_link_resumes_when_a_cut_line_returns(
     tmp_path: Path, province: Behind, county: Behind, way: str
 ) -> None:
     async with province.line() as line:
-        flow = Flow(tmp_path, "cut", province, county, line, way=way, events=10_000, rate=1500)
+        flow = Flow(tmp_path, "cut", province, county, line, way=way, events=15_000, rate=1500)
         async with flow.running():
             await flow.flows()
             line.cut()
@@ -140,12 +140,13 @@ async def test_a_link_resumes_when_a_line_that_hung_without_closing_moves_again(
             await flow.back()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_link_resumes_over_a_line_with_300_ms_of_delay(
     tmp_path: Path, province: Behind, county: Behind, way: str
 ) -> None:
     async with province.line(delay=0.15) as line:
-        flow = Flow(tmp_path, "far", province, county, line, way=way, events=10_000, rate=1500)
+        flow = Flow(tmp_path, "far", province, county, line, way=way, events=24_000, rate=1500)
         async with flow.running():
             say(f"first event after {await flow.flows():.1f} s")
             line.cut()
@@ -169,6 +170,7 @@ async def test_a_link_works_on_a_line_that_loses_1_percent_of_its_segments(
         say(f"{flow.events} events in {flow.here.arrived - began:.1f} s")
 
 
+@pytest.mark.slow
 async def test_a_backlog_drains_in_bounded_memory_when_the_parent_returns(
     tmp_path: Path, province: Behind, county: Behind
 ) -> None:

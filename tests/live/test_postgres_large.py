@@ -122,6 +122,7 @@ def _number(position: dict[str, Any]) -> int:
     return int((position.get("within") or (0, 0))[1])
 
 
+@pytest.mark.slow
 async def test_a_large_transaction_killed_in_its_middle_is_told_once(
     kafka: KafkaServer, office: psycopg.AsyncConnection[Any], database: str
 ) -> None:
