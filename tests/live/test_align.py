@@ -25,7 +25,7 @@ from contracts.subjects import CONTRACTS
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Running, Writer, event, ids, read_all, until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.live.capture import capture
 from tests.live.streams import ids, read_all, until_true
 from tests.live.test_intake import fill, folded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 Office = psycopg.AsyncConnection[Any]
 

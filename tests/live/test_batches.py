@@ -27,7 +27,7 @@ from contracts.envelope import headers_of
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Running, event, until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 CODECS = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 CONTROL, DELETE_HORIZON = 0x20, 0x40

@@ -28,7 +28,7 @@ from agents.kafka.cluster import Cluster
 from contracts.envelope import event_of
 from tests.live.streams import ids, read_all
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 ROWS, FAULTS = 6_000, 2
 

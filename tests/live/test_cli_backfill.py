@@ -20,7 +20,7 @@ from tests.live.test_doctor import node_file
 from tests.live.test_intake import fill, folded
 from tests.live.test_postgres_rights import source_table
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 SLOT = "levelsync_37_division_v1"
 

@@ -25,7 +25,7 @@ from tests.live.flow import Follower, Source, difference, following, usurped
 from tests.live.hop import HopProcess
 from tests.live.streams import PARTITIONS, until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 #: Seconds until events flow again, on a busy machine: the brokers need 3 to miss one of them.
 ASSERTED = 30.0

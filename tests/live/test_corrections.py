@@ -25,7 +25,7 @@ from agents.window.webhook import signature
 from tests.live.browser import Watched, chromium
 from tests.live.levels import resident, started
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET = "sixteen letters and more"
 

@@ -18,7 +18,7 @@ from agents.kafka.cluster import Cluster
 from contracts.subjects import CONTRACTS
 from tests.guide import ROOT
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TEXT = (ROOT / "docs" / "postgresql.md").read_text(encoding="utf-8")
 LICENCE = CONTRACTS["business_licence.v1"]

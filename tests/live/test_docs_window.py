@@ -14,7 +14,7 @@ from agents.demo.servers import KafkaServer, free_ports, kafka_libs
 from tests.guide import ROOT, Reader
 from tests.live.browser import CHROMIUM, FLAGS
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 GUIDE = (ROOT / "docs" / "window.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "docs" / "examples"

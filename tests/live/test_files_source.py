@@ -25,7 +25,7 @@ from tests.live.files import capture, captures, contract_of
 from tests.live.streams import ids, read_all, until_true
 from tests.live.test_intake import folded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 HEADER = "code,name,level,parent\n"
 

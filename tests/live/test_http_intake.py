@@ -24,7 +24,7 @@ from tests.live.http_intake import TOKEN, capture, desk_for, opened
 from tests.live.streams import ids, read_all, until_true
 from tests.live.test_mqtt import authority
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 JSON = {"Content-Type": "application/json"}
 LINES = {"Content-Type": "application/x-ndjson"}

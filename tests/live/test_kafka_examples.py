@@ -17,7 +17,7 @@ from agents.kafka.cluster import Cluster
 from tests.live.streams import Writer, event
 from tests.live.test_docs_window import EXAMPLES, MODULES, needed
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 #: Reads a topic to its end: exit code and all it says.
 Client = Callable[[Path, str, str], subprocess.CompletedProcess[str]]

@@ -20,7 +20,7 @@ from tests.live.brokers import Behind
 from tests.live.leaf import COUNTY, LEAF, UPSTREAM, Hall, Office, division, write
 from tests.live.streams import Writer, ids, read_all
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 VIEW = "division.v1.to.370102001"
 

@@ -20,7 +20,7 @@ from tests.live.hop import HopProcess
 from tests.live.line import Line
 from tests.live.streams import until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 #: Seconds from the line's return until the copy has caught up: what is promised, and what a busy machine gets.
 PROMISED, ASSERTED = 5.0, 10.0

@@ -35,7 +35,7 @@ from tests.live.mosquitto import Mosquitto, started
 from tests.live.mqtt import capture
 from tests.live.streams import ids, read_all, until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 @pytest.fixture

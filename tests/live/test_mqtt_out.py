@@ -22,7 +22,7 @@ from tests.live.mosquitto import OPEN, Mosquitto, started
 from tests.live.out import NAME, Desk, delivered, delivering, killed, permit
 from tests.live.streams import until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 @pytest.fixture

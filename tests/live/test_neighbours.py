@@ -21,7 +21,7 @@ from tests.live.hop import link
 from tests.live.line import Line, _Way
 from tests.live.streams import Running, Writer, event, ids, read_all, until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

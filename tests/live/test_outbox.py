@@ -20,7 +20,7 @@ from tests.live.streams import ids, read_all, until_true
 from tests.live.test_backfill import kinds, running
 from tests.live.test_intake import folded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 App = psycopg.AsyncConnection[Any]
 

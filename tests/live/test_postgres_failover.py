@@ -15,7 +15,7 @@ from agents.demo.servers import NotInstalled, PostgresServer, free_ports
 from tests.live.reading import Reading
 from tests.live.test_postgres_source import source
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 class Standby(PostgresServer):

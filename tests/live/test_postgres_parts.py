@@ -16,7 +16,7 @@ from tests.live.streams import read_all, until_true
 from tests.live.test_backfill import answered, running, table
 from tests.live.test_intake import folded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 @pytest.fixture

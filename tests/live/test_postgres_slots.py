@@ -23,7 +23,7 @@ from tests.live.test_backfill import answered, kinds, running, table
 from tests.live.test_intake import fill, folded
 from tests.live.test_postgres_source import opened, source
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TABLE = "CREATE TABLE division (code text PRIMARY KEY, name text, level text, parent text)"
 

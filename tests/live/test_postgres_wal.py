@@ -16,7 +16,7 @@ from tests.live.streams import until_true
 from tests.live.test_backfill import running
 from tests.live.test_postgres_source import source
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 Office = psycopg.AsyncConnection[Any]
 MB = 1 << 20

@@ -33,7 +33,7 @@ from agents.kafka.topics import CONTRACTS_TOPIC
 from contracts.model import Contract
 from contracts.signed import sign
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 NODES = ("37", "3701", "370102")
 _LEVELS = {"37": "province", "3701": "city", "370102": "county"}

@@ -17,7 +17,7 @@ from tests.agents.report.months import FIRST, LAST, node_file, written
 from tests.contracts.examples import example
 from tests.live.browser import Watched, chromium
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 PERIOD = ["--from", FIRST.isoformat(), "--to", LAST.isoformat()]
 TOKEN, SENDER = "a-token-of-the-counter-0001", "a-token-of-the-licence-hall-01"

@@ -17,7 +17,7 @@ from agents.window.sql_table import Table
 from tests.live.out import NAME, PERMIT, Desk, delivered, delivering, killed, permit
 from tests.live.streams import until_true
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 def into(dsn: str, table: str = "app.permit", **more: Any) -> Window:

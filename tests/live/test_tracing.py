@@ -15,7 +15,7 @@ from agents.client import subscribe
 from agents.demo.levels import Levels
 from tests.live.levels import resident, started
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 class Collector:

@@ -19,7 +19,7 @@ from agents.kafka.wire import Connection
 from tests.live.streams import ids, read_all, until_true
 from tests.live.tree import DIVISIONS, NODES, PLACES, Tree
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 EVERY = {row[0] for row in DIVISIONS}
 
