@@ -23,6 +23,7 @@ import msgspec
 import psycopg
 import pytest
 
+from agents.base.errors import Unavailable
 from agents.demo.servers import KafkaServer, PostgresServer, Server, free_ports
 from agents.kafka.cluster import Cluster
 from contracts.envelope import event_of
@@ -137,7 +138,12 @@ class Office:
 
     async def topic(self) -> dict[str, str]:
         """What the events leave. Fails where one is told twice or a key goes back."""
-        records, _ = await read_all(Cluster(self.kafka.bootstrap), "office.v1")
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(Unavailable):  # the broker may only just be back
+                    records, _ = await read_all(Cluster(self.kafka.bootstrap), "office.v1")
+                    break
+                await asyncio.sleep(0.2)
         assert len(ids(records)) == len(set(ids(records))), "repeated"
         state: dict[str, str] = {}
         latest: dict[str, str] = {}
