@@ -32,7 +32,7 @@ from typing import Any
 from agents.demo.levels import NODES, Levels
 from agents.demo.people import COUNTY
 from agents.demo.proof import Disturbances, Subscriber, compared, drained, holds
-from agents.demo.servers import AgentProcess, KafkaServer
+from agents.demo.servers import AgentProcess, KafkaServer, NotStarted
 from agents.demo.verdict import expected_in
 from tests.bench.usage import machine
 from tests.live.brokers import Behind
@@ -209,6 +209,15 @@ class World(Levels):
         finally:
             filler.unlink(missing_ok=True)
 
+    async def recovered(self) -> None:
+        """Wait until every agent does what it is there for."""
+        for agent in self.agents.values():
+            while True:
+                with contextlib.suppress(NotStarted):
+                    await agent.ready(5.0)
+                    break
+                await self._restarted()
+
     async def _restarted(self) -> None:
         """Start what has ended by itself, as whoever looks after a service does, and note it."""
         for node, agent in self.agents.items():
@@ -258,12 +267,13 @@ async def run(seed: int, minutes: float) -> dict[str, Any]:
         wrote = time.monotonic() - began
         say("draining")
         ready = True
-        for agent in world.agents.values():
-            try:
-                await agent.ready(DRAIN)
-            except Exception as error:
-                ready = False
-                say(str(error))
+        try:
+            async with asyncio.timeout(DRAIN):
+                await world.recovered()
+        except TimeoutError:
+            ready = False
+            for agent in world.agents.values():
+                say(agent.tail())
         expected = expected_in(COUNTY, clerks.journal)
         await drained(world, subscriber, sum(map(len, expected.values())), DRAIN)
         reading.cancel()

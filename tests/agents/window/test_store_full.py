@@ -1,5 +1,6 @@
 """A disk that is really full: nothing is lost or repeated, look-ups go on, and so does the rest later."""
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,4 +63,22 @@ def test_a_full_disk_loses_and_repeats_nothing(small: Path, tmp_path: Path, more
     assert store.page(CONTRACT, (), "", 10**6) == fresh.page(CONTRACT, (), "", 10**6)
     assert store.changes_after(store.first - 1, 999) == fresh.changes_after(fresh.first - 1, 999)
     assert (store.last, state) == (fresh.last, again)
+    store.close()
+
+
+def test_a_window_that_starts_on_a_full_disk_says_so(small: Path) -> None:
+    store = Store(small / "window.sqlite")
+    filler = small / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+    def begin_again() -> None:
+        for _ in range(200):
+            store.begin_run()
+
+    with pytest.raises(StoreFull):
+        begin_again()
+    filler.unlink()
+    assert store.begin_run()
     store.close()
