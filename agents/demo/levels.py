@@ -25,6 +25,7 @@ from agents.demo.servers import (
 )
 
 NODES = ("37", "3701", "370102")
+PARENTS = {"3701": "37", "370102": "3701"}
 Say = Callable[[str], None]
 
 

@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from agents.demo.levels import NODES, Levels
+from agents.demo.levels import NODES, PARENTS, Levels
 from agents.demo.people import COUNTY
 from agents.demo.proof import Disturbances, Subscriber, compared, drained, holds
 from agents.demo.servers import AgentProcess, KafkaServer, NotStarted
@@ -113,7 +113,7 @@ class World(Levels):
     def _agent(self, node: str) -> AgentProcess:
         agent = super()._agent(node)
         text = agent.node_file.read_text(encoding="utf-8")
-        parent = {"3701": "37", COUNTY: "3701"}.get(node)
+        parent = PARENTS.get(node)
         if parent:
             far = self.behind[parent].far.bootstrap
             text = re.sub(

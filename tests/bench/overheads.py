@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -31,10 +30,8 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from agents.base.keys import signing_key
-from agents.base.statement import public_of
 from agents.demo.guard import Guard
-from agents.demo.levels import NODES, Levels
+from agents.demo.levels import NODES, PARENTS, Levels
 from agents.demo.office import RESIDENT
 from agents.demo.people import COUNTY
 from agents.demo.proof import Disturbances, Subscriber
@@ -50,11 +47,10 @@ NAMES = ("bulk", "steady", "audit")
 BULK, RATE, SECONDS = (60_000, 6_000), 60.0, (20.0, 5.0)
 LOOKUPS, LOOKING, FIRST, RECORDS = 1_000, (12.0, 4.0), 1.0, 2_000
 PATIENCE = 300.0
-_PARENTS = {"3701": "37", COUNTY: "3701"}
 
 
 class Guarded(Levels):
-    """Three levels whose brokers ask for TLS and a login, and whose agents sign."""
+    """Three levels that sign, as any, and whose brokers ask for TLS and a login."""
 
     def __init__(self, say: Callable[[str], None], **rows: int) -> None:
         super().__init__(say, **rows)
@@ -62,16 +58,11 @@ class Guarded(Levels):
             node: SecureKafka(self.folder / f"kafka-{node}", f"kafka-{node}") for node in NODES
         }
         self.brokers: dict[str, KafkaServer] = {**self.secure}
-        self._trusted: dict[str, str] = {}
-        for node in NODES:
-            state = self.folder / f"state-{node}"
-            state.mkdir()
-            self._trusted[node] = public_of(signing_key(state / "signing.key", make=True))
 
     def _agent(self, node: str) -> AgentProcess:
         agent = super()._agent(node)
         text = agent.node_file.read_text(encoding="utf-8")
-        for table, at in (("kafka", node), ("parent", _PARENTS.get(node))):
+        for table, at in (("kafka", node), ("parent", PARENTS.get(node))):
             if at is None:
                 continue
             broker = self.secure[at]
@@ -80,15 +71,15 @@ class Guarded(Levels):
                 f'\n[{table}.tls]\nca = "{broker.ca}"\n[{table}.sasl]\nmechanism = "SCRAM-SHA-512"\n'
                 'user = "admin"\npassword = "admin-secret"\n'
             )
-        keys = "".join(
-            f'"{other}" = ["{key}"]\n' for other, key in self._trusted.items() if other != node
-        )
-        if re.search(r"^\[trust\]$", text, re.MULTILINE):
-            text = re.sub(r"^\[trust\]\n", f"[trust]\n{keys}", text, flags=re.MULTILINE)
-        else:
-            text += f"\n[trust]\n{keys}"
         agent.node_file.write_text(text, encoding="utf-8")
         return agent
+
+
+class Unguarded(Levels):
+    """Three levels that sign nothing."""
+
+    def _trust(self) -> str:
+        return ""
 
 
 async def run(cases: Sequence[str], quick: bool) -> dict[str, Any]:
@@ -99,7 +90,7 @@ async def run(cases: Sequence[str], quick: bool) -> dict[str, Any]:
     found = []
     if {"bulk", "steady"} & set(names):
         ours = await _levels(Guarded, quick, scraped=True)
-        plain = await _levels(Levels, quick, scraped=False)
+        plain = await _levels(Unguarded, quick, scraped=False)
         found += [
             _case(name, ours[name], plain[name]) for name in ("bulk", "steady") if name in names
         ]
