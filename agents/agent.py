@@ -104,6 +104,7 @@ class Agent:
         error, name = task.exception(), task.get_name()
         said = str(error) or type(error).__name__ if error else "it ended by itself"
         log.error("a part beside the hops ended", part=name, error=said, exc_info=error)
+        self._seen.ended += 1
         self._seen.troubles[name] = lambda: f"`{name}` has ended: {said}. Start the agent anew."
 
     def _end(self) -> None:

@@ -179,6 +179,8 @@ class Status(Collector):
         self.more: list[Callable[[], Iterator[Metric]]] = []
         #: Why what works beside the hops does not, by a short name; empty while it does.
         self.troubles: dict[str, Callable[[], str]] = {}
+        #: How many parts beside the hops ended that should not have.
+        self.ended = 0
         #: Is it known which hops there are to be?
         self.planned = False
         #: What hops make spans with, None while nobody asks for traces.
@@ -237,7 +239,7 @@ class Status(Collector):
         broken = GaugeMetricFamily(
             "levelsync_agent_tasks_ended", "Parts beside the hops that ended and should not have."
         )
-        broken.add_metric([], len(self.trouble()))
+        broken.add_metric([], self.ended)
         yield from (info, ready, broken)
         yield from told_by(self.hops, time.time())
         for more in self.more:
