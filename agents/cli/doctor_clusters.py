@@ -260,8 +260,9 @@ def _newest(revisions: Sequence[str] | None) -> str:
 async def examine_grants(config: NodeFile) -> list[Finding]:
     """Is what is asked for given, and what is given asked for? Raises Unavailable."""
     findings: list[Finding] = []
-    here = await read_grants(nearest_cluster(config))
-    async with Connection(nearest_cluster(config)) as connection:
+    nearest = nearest_cluster(config)
+    here = await read_grants(nearest)
+    async with Connection(nearest) as connection:
         topics = await connection.topics()
     findings += _giving(config, here, topics)
     if config.parent and config.kafka:
