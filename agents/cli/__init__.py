@@ -6,8 +6,6 @@ import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -243,19 +241,9 @@ def run_doctor(args: argparse.Namespace) -> int:
     return 1 if any(each.judgement == "wrong" for _, each in findings) else 0
 
 
-def _asked(address: str) -> dict[str, Any] | None:
-    """/status of the agent at ``address``; None, and said, when none answers."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/status", timeout=5) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except (urllib.error.URLError, TimeoutError) as error:
-        print(f"No agent answers at {address} ([agent] listen): {error}", file=sys.stderr)
-        return None
-
-
 def resync(args: argparse.Namespace) -> int:
     """The request is a file, so that it stands also while the agent is away or is killed."""
+    from agents.cli.status import answer_at
     from agents.sources import load
 
     config = load(args.node_file)
@@ -271,7 +259,7 @@ def resync(args: argparse.Namespace) -> int:
     while file.exists() and time.monotonic() < until:
         time.sleep(0.2)
     done = not file.exists()
-    found = _asked(config.agent.listen)
+    found = answer_at(config.agent.listen)
     hops = [hop for hop in found["hops"] if hop["contract"] == args.contract] if found else []
     if args.json:
         print(json.dumps({"contract": args.contract, "done": done, "hops": hops}))

@@ -44,14 +44,22 @@ def status(args: argparse.Namespace) -> int:
 # ---- one -------------------------------------------------------------------------------------
 
 
-def _one(args: argparse.Namespace) -> int:
+def answer_at(address: str) -> dict[str, Any] | None:
+    """/status of the agent at ``address``; None, and said, when none answers."""
     from agents.base.asking import asked
-    from agents.sources import load
 
-    address = load(args.node_file).agent.listen
     (found,) = asyncio.run(asked([_reachable(address)], seconds=5.0)).values()
     if isinstance(found, str):
         print(f"No agent answers at {address} ([agent] listen): {found}", file=sys.stderr)
+        return None
+    return found
+
+
+def _one(args: argparse.Namespace) -> int:
+    from agents.sources import load
+
+    found = answer_at(load(args.node_file).agent.listen)
+    if found is None:
         return 1
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
