@@ -348,6 +348,7 @@ class Wiring:
         follow.sunset = sunset
         follow.expected = given.name in self.config.expected
         follow.resync = self.resync.get(given.name, 0)
+        follow.look()  # at once: whoever asks before it runs is not to hear that it is not here
         return follow
 
     def _outs(self) -> Iterator[tuple[str, Job]]:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from agents.window.follow import Follow
+from agents.window.office import Office
 from agents.window.rights import Visitor
 from contracts.envelope import format_time
 
@@ -142,12 +143,25 @@ def whole(text: str, name: str, most: int) -> int:
     return int(text)
 
 
-def find(follows: Mapping[str, Follow], name: str, visitor: Visitor) -> Follow:
+def known(office: Office) -> None:
+    """Raises Problem while it is not known yet which contracts are here: to say that one is not would
+    be wrong."""
+    if not office.status.planned:
+        raise Problem(
+            503, "Not known yet",
+            "Expected grants and contracts from Kafka since the agent's start, got none so far;"
+            " the agent's /status says why",
+            {"Retry-After": "1"},
+        )  # fmt: skip
+
+
+def find(office: Office, name: str, visitor: Visitor) -> Follow:
     """The contract called ``name``, if it is here and ``visitor`` may see any of it. Raises Problem."""
-    found = follows.get(name)
+    known(office)
+    found = office.follows.get(name)
     if found is None or not found.shown or visitor.sight(name) is None:
         there = ", ".join(
-            name for name, one in follows.items() if one.shown and visitor.sight(name)
+            name for name, one in office.follows.items() if one.shown and visitor.sight(name)
         )
         raise Problem(404, "No such contract", f"Expected one of {there or 'none'}, got `{name}`")
     return found

@@ -81,7 +81,7 @@ class _Filing:
         """Put a correction on its way."""
         parameters(request)
         visitor, desk = request[VISITOR], self._desk()
-        follow = find(self._office.follows, request.match_info["contract"], visitor)
+        follow = find(self._office, request.match_info["contract"], visitor)
         name, key = follow.contract.name, request.match_info["key"]
         if not visitor.corrections:
             raise Problem(

@@ -101,7 +101,7 @@ class _Events:
             names = list(dict.fromkeys(filter(None, given.get("contracts", "").split(","))))
         if not names:
             raise Problem(400, "Missing parameter", "Expected contracts=a,b, got none")
-        follows = [find(self._office.follows, name, visitor) for name in names]
+        follows = [find(self._office, name, visitor) for name in names]
         begin = given.get("from", "now")
         if begin not in ("state", "now"):
             raise Problem(400, "Wrong parameter", f"Expected from=state or now, got `{begin}`")

@@ -116,16 +116,21 @@ class Follow:
         """Is the contract here, or expected to be?"""
         return any(hop is self.hop for hop in self._status.hops)
 
+    def look(self) -> frozenset[str]:
+        """The topics that hold the contract here at this moment; shown accordingly."""
+        topics = self._sources()
+        if topics or self.expected:
+            self.show()
+        else:
+            self._status.hide(self.hop)
+        return topics
+
     async def run(self, stop: asyncio.Event) -> None:
         """See :class:`agents.base.run.Part`."""
-        self._status.hide(self.hop)
-        if self.expected:
-            self._status.show(self.hop)
-        while not (topics := self._sources()):
+        while not (topics := self.look()):
             self.hop.waits = "somebody here to have it: a source, or a grant of the parent's"
             if await until(stop, asyncio.sleep(0.2, True)) is None:
                 return
-        self._status.show(self.hop)
         self.hop.waits = ""
         self.hop.from_ = ", ".join(sorted(topics))
         self._remember(topics)

@@ -18,6 +18,7 @@ from agents.window.answers import (
     as_of,
     complete,
     find,
+    known,
     parameters,
     problem,
     scope_in,
@@ -78,6 +79,7 @@ class _Gateway:
     async def contracts(self, request: web.Request) -> web.Response:
         parameters(request)
         visitor = request[VISITOR]
+        known(self._office)
         rows = [
             self._contract(follow, sight)
             for name, follow in self._office.follows.items()
@@ -192,7 +194,7 @@ class _Gateway:
 
     def _found(self, request: web.Request) -> tuple[Follow, Sight]:
         visitor = request[VISITOR]
-        follow = find(self._office.follows, request.match_info["contract"], visitor)
+        follow = find(self._office, request.match_info["contract"], visitor)
         sight = visitor.sight(follow.contract.name)
         assert sight
         return follow, sight

@@ -125,17 +125,18 @@ def operations(names: list[str], files: Mapping[str, str]) -> dict[tuple[str, st
     asked = (400, 401, 403, 404, 421, 429)
     found: dict[tuple[str, str], Operation] = {
         ("GET", "/v1/contracts"): _gets(
-            "What is here, how fresh, how complete", "contracts", [], (400, 401, 421, 429)
+            "What is here, how fresh, how complete", "contracts", [], (400, 401, 421, 429, 503)
         ),
         ("GET", "/v1/{contract}/records/{key}"): _gets(
-            "A record as it is now", "entry", record + cached, (304, *asked), _COMPLETE | _ETAG
+            "A record as it is now", "entry", record + cached, (304, *asked, 503), _COMPLETE | _ETAG
         ),
         ("GET", "/v1/{contract}/records"): _gets(
             "Records in the order of their keys; a page with `where` may end early, with `next`",
             "page", [*one, division, *page], (*asked, 503), _COMPLETE,
         ),
         ("GET", "/v1/{contract}/records/{key}/history"): _gets(
-            "Recent changes of one key, newest first", "history", [*record, limit], asked, _COMPLETE
+            "Recent changes of one key, newest first", "history", [*record, limit],
+            (*asked, 503), _COMPLETE,
         ),
         ("GET", "/v1/{contract}/events"): _stream("The feed of one contract", [*one, *feed]),
         ("GET", "/v1/events"): _stream("The feed of several contracts", [several, *feed]),

@@ -24,4 +24,4 @@ def test_the_proof_holds() -> None:
     assert result["rejected"] == 12
     assert result["other_keys_at_the_province"] > 100, "there was something that could leak"
     assert result["licences"]["arrived"] == result["licences"]["sent"] > 0
-    assert result["latencies"]["counted"] > 500
+    assert result["latencies"]["counted"] > 100

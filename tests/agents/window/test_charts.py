@@ -27,6 +27,7 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.status, self.store = Status("370102", "test"), Store(folder / "w.sqlite")
+        self.status.planned = True
         self.feed = Feed(self.store)
         self.follows = {name: self._follow(name) for name in (RESIDENT, "division.v1")}
         self.hop = self.follows[RESIDENT].hop

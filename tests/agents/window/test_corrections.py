@@ -39,6 +39,7 @@ class Window:
         self.visitor = MACHINE
         self.goes_nowhere = ""
         status = Status("370102", "test")
+        status.planned = True
         self.store, own = Store(folder / "w.sqlite"), Store(folder / "c.sqlite")
         self.own = own
         self.outgoing = Outgoing(folder / "outgoing.sqlite", most)

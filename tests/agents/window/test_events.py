@@ -63,6 +63,7 @@ class Desk:
         self.store = Store(self._path)
         self.feed = Feed(self.store)
         self.status = Status("370102", "test")
+        self.status.planned = True
         follow = Follow(
             self.status,
             contract=LOOSE,

@@ -41,7 +41,7 @@ class Window:
     def __init__(self, path: Path) -> None:
         self.script = Script()
         self.reader = Scripted()
-        status = Status("370102", "test")
+        self.status = status = Status("370102", "test")
         status.planned = True
         store = Store(path)
         feed = Feed(store)
@@ -290,3 +290,14 @@ async def test_a_store_that_cannot_be_read_is_said_and_is_no_fault_of_the_asker(
     answer = await window.get("/v1/resident.v2/records/a")
     assert answer.status == 503
     assert "levelsync window rebuild" in (await answer.json())["detail"]
+
+
+async def test_before_it_is_known_what_is_here_nothing_is_said_not_to_be(window: Window) -> None:
+    window.status.planned = False
+    for path in ("contracts", "resident.v2/records/a", "events?contracts=resident.v2"):
+        answer = await window.get(f"/v1/{path}")
+        body = await answer.json()
+        assert (answer.status, body["title"]) == (503, "Not known yet")
+        assert answer.headers["Retry-After"] == "1"
+    window.status.planned = True
+    assert (await window.get("/v1/resident.v2/records/a")).status == 200
