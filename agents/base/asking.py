@@ -15,6 +15,18 @@ PATIENCE, AT_ONCE = 2.0, 400
 MOST = 16 * 1024 * 1024
 
 
+def reachable(listen: str) -> str:
+    """Where one that listens everywhere is asked from its own machine."""
+    host, _, port = listen.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("", "0.0.0.0", "[::]") else listen
+
+
+async def asked_one(listen: str, *, seconds: float = 5.0) -> dict[str, Any] | str:
+    """/status of the agent of this machine that listens at ``listen``, or why there is nothing."""
+    (found,) = (await asked([reachable(listen)], seconds=seconds)).values()
+    return found
+
+
 async def asked(
     addresses: Iterable[str], *, seconds: float = PATIENCE
 ) -> dict[str, dict[str, Any] | str]:

@@ -1,10 +1,9 @@
 """``levelsync backfill``: have a contract's rows told again, all or some, while its stream goes on."""
 
 import argparse
+import asyncio
 import json
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,12 +111,12 @@ def _told(answer: "Answer") -> str:
 
 def _state(listen: str, contract: str) -> dict[str, Any]:
     """What the agent says of the contract's capture, if it answers."""
-    try:
-        with urllib.request.urlopen(f"http://{listen}/status", timeout=3) as answer:
-            hops = json.load(answer)["hops"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError):
-        return {"agent": f"does not answer at {listen}"}
-    for hop in hops:
+    from agents.base.asking import asked_one
+
+    found = asyncio.run(asked_one(listen))
+    if isinstance(found, str):
+        return {"agent": f"does not answer at {listen}: {found}"}
+    for hop in found["hops"]:
         if hop["hop"] == "capture" and hop["contract"] == contract:
             return {"state": hop["state"], "error": hop["error"]}
     return {"state": "no such capture"}

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agents.base.asking import asked_one
 from agents.base.config import NodeFile
 from agents.base.duplicates import duplicates
 from agents.base.errors import LevelsyncError
@@ -132,7 +131,7 @@ async def _agent(config: NodeFile) -> list[Finding]:
     with contextlib.suppress(OSError):
         found.append(await asyncio.to_thread(examine_room, config.agent.state))
     found += examine_certificates(config)
-    running = await asyncio.to_thread(_running, config.agent.listen)
+    running = await asked_one(config.agent.listen)
     addresses = {"agent.listen": config.agent.listen}
     if config.window:
         addresses["window.listen"] = config.window.listen
@@ -173,23 +172,13 @@ def _folder(state: Path) -> Finding:
     return ok(about, "may be written")
 
 
-def _running(address: str) -> dict[str, Any] | None:
-    """/status of whoever listens at ``address``."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/status", timeout=3) as answer:
-            found = json.load(answer)
-            return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return None
-
-
-async def _port(name: str, address: str, running: dict[str, Any] | None, node: str) -> Finding:
+async def _port(name: str, address: str, running: dict[str, Any] | str, node: str) -> Finding:
     about = f"{name} {address}"
     host, _, port = address.rpartition(":")
     try:
         listening = await asyncio.start_server(_nobody, host.strip("[]"), int(port))
     except OSError as error:
-        if running is not None and running.get("node") == node:
+        if isinstance(running, dict) and running.get("node") == node:
             return ok(about, "held by this node's own agent")
         return wrong(
             about,

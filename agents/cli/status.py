@@ -46,9 +46,9 @@ def status(args: argparse.Namespace) -> int:
 
 def answer_at(address: str) -> dict[str, Any] | None:
     """/status of the agent at ``address``; None, and said, when none answers."""
-    from agents.base.asking import asked
+    from agents.base.asking import asked_one
 
-    (found,) = asyncio.run(asked([_reachable(address)], seconds=5.0)).values()
+    found = asyncio.run(asked_one(address))
     if isinstance(found, str):
         print(f"No agent answers at {address} ([agent] listen): {found}", file=sys.stderr)
         return None
@@ -215,6 +215,8 @@ def _addresses(path: Path) -> dict[str, str]:
 
 
 def _node(raw: Mapping[str, Any], addresses: Mapping[str, str]) -> Node:
+    from agents.base.asking import reachable
+
     node, agent, parent = raw["node"], raw.get("agent", {}), raw.get("parent", {})
     listen = str(agent.get("listen", "127.0.0.1:8600"))
     return Node(
@@ -222,14 +224,8 @@ def _node(raw: Mapping[str, Any], addresses: Mapping[str, str]) -> Node:
         name=str(node.get("name", "")),
         level=str(node.get("level", "")),
         parent=str(parent.get("id", "")),
-        address=addresses.get(str(node["id"]), _reachable(listen)),
+        address=addresses.get(str(node["id"]), reachable(listen)),
     )
-
-
-def _reachable(listen: str) -> str:
-    """Where one that listens everywhere is asked from here."""
-    host, _, port = listen.rpartition(":")
-    return f"127.0.0.1:{port}" if host in ("", "0.0.0.0", "[::]") else listen
 
 
 # ---- what it means ---------------------------------------------------------------------------

@@ -5,12 +5,11 @@ agent runs, what is there is thrown away, and the agent reads it anew when it is
 """
 
 import argparse
+import asyncio
 import fcntl
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,9 +158,13 @@ def _said(found: dict[str, Any]) -> str:
 
 
 def _hops(listen: str) -> list[dict[str, Any]] | None:
-    """The window's hops, as the agent says; None when it does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://{listen}/status", timeout=5) as answer:
-            return [hop for hop in json.load(answer)["hops"] if hop["hop"] == "window"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError):
+    """The hops of what the window shows, as the agent says; None when it does not answer."""
+    from agents.base.asking import asked_one
+    from contracts.subjects import EVERYWHERE
+
+    found = asyncio.run(asked_one(listen))
+    if isinstance(found, str):
         return None
+    return [
+        hop for hop in found["hops"] if hop["hop"] == "window" and hop["contract"] not in EVERYWHERE
+    ]

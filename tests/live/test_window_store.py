@@ -54,7 +54,11 @@ async def test_a_window_is_rebuilt_beside_the_agent_and_without_it(
     )
     store = tmp_path / "state" / "window.sqlite"
     agent = AgentProcess(node, tmp_path, listen)
-    async with Writer(Cluster(kafka.bootstrap), "resident.v2.from.379101") as writer:
+    cluster = Cluster(kafka.bootstrap)
+    async with (
+        Writer(cluster, "correction.v1.from.379101"),  # which the agent reads, and shows nobody
+        Writer(cluster, "resident.v2.from.379101") as writer,
+    ):
         await writer.write([_event(record(number), number) for number in range(COUNT)])
         agent.start()
         try:
