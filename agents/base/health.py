@@ -65,6 +65,8 @@ class _Unquoted(logging.Filter):
 _UNQUOTED = _Unquoted()
 #: Bytes of a request's first line: an expression has 1,000 characters, each of them 12 when quoted.
 _LINE = 32 * 1024
+#: Seconds a connection may be without a whole request, also one whose bytes come one by one.
+IDLE = 75.0
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +77,9 @@ async def listening(
     the node file's field."""
     host, _, port = address.rpartition(":")
     logging.getLogger("aiohttp.server").addFilter(_UNQUOTED)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=_LINE)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, max_line_size=_LINE, keepalive_timeout=IDLE
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
