@@ -18,8 +18,8 @@ async def test_a_connection_without_a_whole_request_is_closed(
     monkeypatch.setattr(health, "IDLE", 0.5)
     (port,) = free_ports(1)
     async with listening(health_app(Status("3701", "test")), f"127.0.0.1:{port}", "agent.listen"):
-        silent, _ = await asyncio.open_connection("127.0.0.1", port)
-        _, letters = await asyncio.open_connection("127.0.0.1", port)
+        silent, mute = await asyncio.open_connection("127.0.0.1", port)
+        slow, letters = await asyncio.open_connection("127.0.0.1", port)
         dripping = asyncio.create_task(_drip(letters), name="drip")
         asking, requests = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(10):
@@ -29,7 +29,9 @@ async def test_a_connection_without_a_whole_request_is_closed(
                 await asyncio.sleep(0.1)
             assert await silent.read() == b""
             await dripping
-        requests.close()
+            assert slow.at_eof() or slow.exception()
+        for writer in (mute, requests):
+            writer.close()
 
 
 async def _drip(letters: asyncio.StreamWriter) -> None:
