@@ -25,7 +25,7 @@ PLANTED = {
     for number, name in enumerate(
         (
             "away", "refused", "outbox", "devices", "sender", "system", "login", "broker", "table",
-            "answers", "webhook", "masking",
+            "answers", "webhook", "masking", "scram",
         )
     )
 }  # fmt: skip
@@ -49,6 +49,16 @@ state = "{state}"
 
 [kafka]
 bootstrap = "{kafka.bootstrap}"
+
+[parent]
+id = "0"
+bootstrap = "{kafka.bootstrap}"
+pull = ["medical_insurance.v1"]
+
+[parent.sasl]
+mechanism = "SCRAM-SHA-512"
+user = "37"
+password = "${{credential:scram}}"
 
 [masking]
 secret = "${{credential:masking}}"
@@ -218,9 +228,15 @@ async def test_an_agent_and_its_commands_tell_no_secret_however_they_fail(place:
                     place.said[f"HTTP {health} /status False"].partition(b"\n\n")[2]
                 )
                 lost = [hop for hop in status["hops"] if hop["error"] or hop["warnings"]]
-                if {"household.v1", "marriage.v1", "birth.v1", "division.v1"} <= {
-                    hop["contract"] for hop in lost
-                } and sum(hop["hop"] == "out" for hop in lost) == 2:
+                if {
+                    "household.v1",
+                    "marriage.v1",
+                    "birth.v1",
+                    "division.v1",
+                    "medical_insurance.v1",
+                } <= {hop["contract"] for hop in lost} and sum(
+                    hop["hop"] == "out" for hop in lost
+                ) == 2:
                     break
         for path in ("/healthz", "/readyz", "/metrics"):
             await asyncio.to_thread(place.ask, health, path)
@@ -270,6 +286,9 @@ WRONG = [
     ("a dsn of a table", "password=${credential:table}", "${credential:table} '"),
     ("a dsn of answers", "password=${credential:answers}", "${credential:answers} '"),
     ("a password that is a list", 'password = "${DEVICES}"', 'password = ["${DEVICES}"]'),
+    ("a password of a mechanism there is not", '"SCRAM-SHA-512"\nuser', '"${credential:scram}"\nuser'),
+    ("a password that is a table", 'password = "${credential:scram}"', 'password.a = "${credential:scram}"'),
+    ("a password in the clear", '"SCRAM-SHA-512"', '"PLAIN"'),
     ("a token under another name", 'token = "${credential:sender}"', 'tokens = "${credential:sender}"'),
     ("a password in an address", 'url = "mqtt://127.0', 'url = "mqtt://u:${DEVICES}@127.0'),
     ("a password in a webhook", "webhook = \"http://127", 'webhook = "ftp://${credential:webhook}@127'),
