@@ -10,10 +10,10 @@ from agents.base.status import Hop
 from agents.capture.source import Change, Unreadable
 from agents.kafka.copy import Copy, Done, TooLarge
 from agents.kafka.letters import WAITS, DeadLetter, encoded_raw, put
+from agents.kafka.messages import Part
 from agents.kafka.murmur import partition_of, partitions_of
 from agents.kafka.packed import Stamp, packed_headers
 from agents.kafka.topics import dead
-from agents.kafka.wire import Part
 from contracts.check import Checked, Checker, Rejected
 from contracts.envelope import Event, format_time, headers_of
 from contracts.model import Contract

@@ -23,8 +23,9 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Done
 from agents.kafka.ends import End, look_back
 from agents.kafka.letters import find_letters
+from agents.kafka.messages import Part
 from agents.kafka.topics import data_topic, dead, dead_topic, ensure
-from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.wire import Claim, Connection
 from contracts.model import Contract
 from contracts.rejected import Rejected
 

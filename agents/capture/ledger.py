@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agents.capture.published import Published
-from agents.kafka.wire import Part
+from agents.kafka.messages import Part
 
 #: Seconds an id is kept at least: as long as the topic keeps its recent past whole.
 KEEP = 25 * 3600.0

@@ -8,9 +8,10 @@ import msgspec
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.cluster import Cluster
 from agents.kafka.letters import DEAD_LETTER
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan
 from agents.kafka.topics import dead
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from contracts.envelope import header
 from contracts.model import Contract
 

@@ -29,8 +29,10 @@ from agents.base.watermark import FENCE, FENCE_KEY, KEY, TYPE, UNCOUNTED, Waterm
 from agents.kafka.batches import HEADER_BYTES, NONE, Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.ends import End, look_back
+from agents.kafka.messages import Part
 from agents.kafka.packed import PackedBuilder, packed_chained
-from agents.kafka.wire import Claim, Connection, FencedProducer, Limits, Part
+from agents.kafka.producer import FencedProducer
+from agents.kafka.wire import Claim, Connection, Limits
 from contracts.envelope import Header
 
 _MARK_HEADERS: tuple[Header, ...] = (("ce_specversion", b"1.0"), ("ce_type", TYPE))

@@ -7,8 +7,9 @@ import msgspec
 from agents.base.statement import ZERO, Unproven, chained, event_chained, read
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE, Watermark
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan_batches
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from contracts.envelope import header
 
 #: How far back the first look goes; each further look goes eight times as far.

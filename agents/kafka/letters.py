@@ -16,9 +16,10 @@ from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Done
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan
 from agents.kafka.topics import Topic, all_dead, dead_topic, ensure
-from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.wire import Claim, Connection
 from contracts.envelope import Header, header
 
 DEAD_LETTER = "levelsync.dead-letter"

@@ -9,7 +9,8 @@ import msgspec
 
 from agents.base.stream import Record, Slice
 from agents.kafka.batches import Batch, committed, records_of
-from agents.kafka.wire import Answer, Connection, Part
+from agents.kafka.messages import Answer, Part
+from agents.kafka.wire import Connection
 
 
 class Stretch(msgspec.Struct):

@@ -7,9 +7,10 @@ from agents.base.errors import LevelsyncError
 from agents.base.status import Hop, Status
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.cluster import Cluster
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan
 from agents.kafka.topics import dead
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from contracts.envelope import header
 
 #: Seconds between two looks.

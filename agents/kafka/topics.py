@@ -16,7 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from agents.base.errors import LevelsyncError, Unavailable
 from agents.kafka.cluster import ADMIN_MS, Cluster, Denied, failures
-from agents.kafka.wire import OPEN_S, Connection, Part
+from agents.kafka.messages import Part
+from agents.kafka.wire import OPEN_S, Connection
 from contracts.model import Contract
 
 log = structlog.get_logger()

@@ -1,19 +1,16 @@
-"""The only module that reaches inside aiokafka: raw fetches, and the fenced idempotent writer.
+"""The line to a Kafka cluster, reaching inside aiokafka, which keeps the connections and the metadata.
 
-aiokafka keeps the connections and knows the cluster; the two requests that carry data are packed and
-read here, so that batches pass as they are. This holds for aiokafka 0.14 alone (pinned) and is held
-by tests on a real broker.
+The two requests that carry data (:mod:`agents.kafka.messages`) go their own way over its connections, so
+that batches pass as they are. This holds for aiokafka 0.14 alone (pinned) and is held by tests on a
+real broker.
 """
 
 import asyncio
-import collections
 import contextlib
-import io
 import socket
 import ssl
 import struct
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import aiokafka.conn
@@ -22,31 +19,27 @@ import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import DescribeConfigsRequest
-from aiokafka.protocol.api import RequestStruct, Response
-from aiokafka.protocol.fetch import FetchRequest_v11
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.protocol.produce import ProduceRequest_v8
-from aiokafka.protocol.types import (
-    CompactArray,
-    CompactString,
-    Int16,
-    Int32,
-    Int64,
-    Schema,
-    TaggedFields,
-)
 from aiokafka.structs import BrokerMetadata, TopicPartition
 
 from agents.base.errors import PositionGone, Refused, Unavailable
-from agents.kafka.batches import Batch, Sealed, sealed
+from agents.kafka.batches import Sealed
 from agents.kafka.cluster import Cluster, Denied, failures, not_let_in
+from agents.kafka.messages import (
+    READ_COMMITTED,
+    Answer,
+    DescribeQuorum,
+    Fetch,
+    InitProducerId,
+    Part,
+    Produce,
+    by_topic,
+)
 from agents.kafka.refusal import looked_at, why
 
 T = TypeVar("T")
 
-#: (topic, partition)
-Part = tuple[str, int]
 
 #: How long a broker may take to let us in, or for a small answer, before it counts as away. Short: an
 #: attempt that began while the line was cut must not outlive the cut for long.
@@ -59,14 +52,6 @@ METADATA_MS = 2_000
 STALL_S = 4.0
 #: How long everything that opens a connection may take.
 OPEN_S = 15.0
-FETCH_BYTES = 8 * 1024 * 1024
-FETCH_PART_BYTES = 1024 * 1024
-#: Requests under way to one broker; it remembers as many batches of a writer to tell repeats by.
-IN_FLIGHT = 5
-#: A produce request takes no further partition's batch beyond this.
-REQUEST_BYTES = 4 * 1024 * 1024
-#: What may wait for its turn to be sent before the writer waits.
-QUEUE_BYTES = 4 * 1024 * 1024
 #: No honest answer is larger: a fetch asks for :data:`FETCH_BYTES`, and one batch may exceed it.
 FRAME_BYTES = 256 * 1024 * 1024
 #: A topic's ``max.message.bytes`` where we may not ask: Kafka's default.
@@ -76,7 +61,6 @@ DEFAULT_LARGEST = 1_048_588
 _DATA = ConnectionGroup.COORDINATION
 #: What a broker is called until it has said its number.
 _ANY = -1
-_READ_COMMITTED = 1
 _LATEST, _EARLIEST = -1, -2
 _TOPIC_RESOURCE = 2
 #: Not known to aiokafka: a record the topic cannot take, such as one without a key when it is compacted.
@@ -112,15 +96,6 @@ class _Bearer(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]
 
 
 aiokafka.conn.OAuthAuthenticator = _Bearer
-
-
-class Answer(msgspec.Struct):
-    """A broker's answer for one partition: raw batches, and the end of what may be read."""
-
-    part: Part
-    buffer: memoryview
-    end: int
-    aborted: list[tuple[int, int]]
 
 
 class Limits(NamedTuple):
@@ -235,7 +210,7 @@ class Connection:
             self._open.send(
                 node,
                 OffsetRequest(
-                    -1, _READ_COMMITTED, _by_topic((part, (part[1], when)) for part in mine)
+                    -1, READ_COMMITTED, by_topic((part, (part[1], when)) for part in mine)
                 ),
             )
             for node, mine in leaders.items()
@@ -299,7 +274,7 @@ class Connection:
     async def clock(self) -> float | None:
         """Seconds since 1970 UTC by the clock of the cluster's controller; None where it cannot be asked
         (Kafka with ZooKeeper, or no right to describe the cluster). Raises Unavailable."""
-        client, asked = self._open, _DescribeQuorum([("__cluster_metadata", [(0, {})], {})], {})
+        client, asked = self._open, DescribeQuorum([("__cluster_metadata", [(0, {})], {})], {})
         with failures(self.cluster):
             async with asyncio.timeout(OPEN_S):
                 try:
@@ -345,7 +320,7 @@ class Connection:
         Raises PositionGone when an offset is not there any more, Unavailable, NotAllowed.
         """
         with failures(self.cluster, topics=sorted({topic for topic, _ in wanted})):
-            response = await self._patiently(node, self._data(node, _Fetch(wanted, wait_ms)))
+            response = await self._patiently(node, self._data(node, Fetch(wanted, wait_ms)))
             _raise(response.code)
             answers = []
             for code, answer in response.answers:
@@ -376,7 +351,7 @@ class Connection:
                             CoordinationType.TRANSACTION, identity
                         )
                         answer = await client.send(
-                            node, _InitProducerId(identity, 60_000, claim.producer, claim.epoch, {})
+                            node, InitProducerId(identity, 60_000, claim.producer, claim.epoch, {})
                         )
                         _raise(answer.error_code, "Write", identity)
                         claim.producer, claim.epoch = answer.producer_id, answer.producer_epoch
@@ -390,7 +365,7 @@ class Connection:
         Batches of requests begun one after the other arrive in that order. Never tries again.
         """
         with failures(self.cluster, topics=sorted({topic for topic, _ in batches})):
-            response = await self._data(node, _Produce(batches))
+            response = await self._data(node, Produce(batches))
             offsets = {}
             for topic, partitions in response.topics:
                 for partition, code, offset, *_ in partitions:
@@ -563,252 +538,6 @@ class Claim(msgspec.Struct):
     epoch: int = -1
 
 
-class FencedProducer:
-    """The one writer under a transactional id, outside any transaction.
-
-    ``InitProducerId`` under the fixed id gives the next epoch, so that brokers refuse the writer
-    before; batches are then sent as plain idempotent ones with that id and epoch, several under way.
-    Nothing is ever sent twice: after one batch failed, brokers refuse what follows it on that
-    partition, and the owner starts over from the copy's end.
-    """
-
-    def __init__(self, connection: Connection, claim: Claim) -> None:
-        self._claim = claim
-        self._connection = connection
-        self._cluster = connection.cluster
-        self._leader: dict[Part, int] = {}
-        self._sequence: dict[Part, int] = {}
-        self._waiting: dict[Part, collections.deque[_Waiting]] = {}
-        self._bytes = 0
-        self._under_way: dict[int, dict[asyncio.Task[None], float]] = {}
-        self._failure: BaseException | None = None
-        self._pumping: asyncio.Handle | None = None
-        self._room = asyncio.Event()
-        #: When each broker's connection was last looked at, and what had moved on it.
-        self._moved: dict[int, tuple[float, int]] = {}
-        #: Seconds of the fastest answer so far, the line's own time there and back.
-        self.round_trip = float("inf")
-
-    async def start(self, parts: Iterable[Part]) -> None:
-        """Take over the writing of ``parts``. Raises Unavailable, NotAllowed."""
-        leaders = await self._connection.leaders(parts)
-        await asyncio.gather(self._connection.writer(self._claim), self._connection.reach(leaders))
-        self._id, self._epoch = self._claim.producer, self._claim.epoch
-        for node, mine in leaders.items():
-            self._under_way[node] = {}
-            for part in mine:
-                self._leader[part] = node
-                self._sequence[part] = 0
-                self._waiting[part] = collections.deque()
-
-    async def send(
-        self, part: Part, batch: Batch, done: Callable[[int], None] | None = None
-    ) -> None:
-        """Queue a batch; waits while too much is waiting already.
-
-        ``done`` is called with the batch's base offset once brokers have it. After one batch
-        failed nothing more is sent: see :meth:`check`.
-        """
-        self.check()
-        while self._bytes >= QUEUE_BYTES:
-            self._room.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STALL_S):
-                    await self._room.wait()
-            self.check()
-        self._waiting[part].append(_Waiting(batch, done))
-        self._bytes += len(batch.data)
-        if self._pumping is None:
-            # Not at once: what is queued in this same step goes in the same request.
-            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pumping = None
-        while self._failure is None and (ready := self._ready()):
-            for node, parts in ready.items():
-                self._send(node, parts)
-        self._room.set()
-
-    def _ready(self) -> dict[int, list[Part]]:
-        """Partitions with a batch to send, by brokers with room for a request."""
-        ready: dict[int, list[Part]] = {}
-        for part, queue in self._waiting.items():
-            node = self._leader[part]
-            if queue and len(self._under_way[node]) < IN_FLIGHT:
-                ready.setdefault(node, []).append(part)
-        return ready
-
-    def _send(self, node: int, parts: list[Part]) -> None:
-        batches: dict[Part, Sealed] = {}
-        done: dict[Part, Callable[[int], None]] = {}
-        size = 0
-        for part in parts:
-            if size > REQUEST_BYTES:
-                break
-            queue = self._waiting[part]
-            first = queue.popleft()
-            size += len(first.batch.data)
-            sequence = self._sequence[part]
-            self._sequence[part] = (sequence + first.batch.count) & 0x7FFFFFFF
-            batches[part] = sealed(first.batch, self._id, self._epoch, sequence)
-            if first.done:
-                done[part] = first.done
-            # The next time round this partition is the last to be asked.
-            self._waiting[part] = self._waiting.pop(part)
-        self._bytes -= size
-        task = asyncio.create_task(self._produce(node, batches, done), name=f"produce-{node}")
-        self._under_way[node][task] = time.monotonic()
-        task.add_done_callback(self._answered)
-
-    async def _produce(
-        self, node: int, batches: dict[Part, Sealed], done: dict[Part, Callable[[int], None]]
-    ) -> None:
-        began = time.monotonic()
-        offsets = await self._connection.produce(node, batches)
-        self.round_trip = min(self.round_trip, time.monotonic() - began)
-        for part, callback in done.items():
-            callback(offsets[part])
-
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        for tasks in self._under_way.values():
-            tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()):
-            self._failure = self._failure or error
-        self._pump()
-
-    def check(self) -> None:
-        """Raise what made the first batch fail, if one did, or that the line stands still."""
-        if self._failure is not None:
-            raise self._failure
-        now = time.monotonic()
-        for node, tasks in self._under_way.items():
-            looked_at, before = self._moved.get(node, (0.0, -1))
-            if tasks and now - max(looked_at, next(iter(tasks.values()))) > STALL_S:
-                moved = self._connection.moved(node)
-                if moved == before:
-                    raise stalled(self._cluster, broker=node, writer=self._claim.identity)
-                self._moved[node] = now, moved
-
-    async def flush(self) -> None:
-        """Wait until everything queued is answered; raise if anything failed."""
-        while self._pumping or any(self._waiting.values()) or any(self._under_way.values()):
-            self.check()
-            tasks = [task for tasks in self._under_way.values() for task in tasks]
-            if tasks:
-                await asyncio.wait(tasks, timeout=STALL_S / 4, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                await asyncio.sleep(0)
-        self.check()
-
-    async def close(self) -> None:
-        """Send nothing more; what is unanswered is left unclaimed."""
-        self._failure = self._failure or Unavailable(
-            "The writer is closed", writer=self._claim.identity
-        )
-        tasks = [task for tasks in self._under_way.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _Waiting(msgspec.Struct):
-    batch: Batch
-    done: Callable[[int], None] | None
-
-
-class _InitProducerIdAnswer(Response):  # type: ignore[misc]
-    API_KEY, API_VERSION = 22, 3
-    SCHEMA = Schema(
-        ("throttle_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("tags", TaggedFields),
-    )
-
-
-class _InitProducerId(RequestStruct):  # type: ignore[misc]
-    """Version 3, Kafka 2.5 and newer: may say which writer we were (KIP-360). aiokafka has only 0."""
-
-    API_KEY, API_VERSION, FLEXIBLE_VERSION = 22, 3, True
-    RESPONSE_TYPE = _InitProducerIdAnswer
-    SCHEMA = Schema(
-        ("transactional_id", CompactString("utf-8")),
-        ("transaction_timeout_ms", Int32),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("tags", TaggedFields),
-    )
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_InitProducerId":
-        _speaks(versions, self)
-        return self
-
-
-_REPLICA = CompactArray(
-    ("replica", Int32),
-    ("end", Int64),
-    ("last_fetch_ms", Int64),
-    ("caught_up_ms", Int64),
-    ("tags", TaggedFields),
-)
-
-
-class _DescribeQuorumAnswer(Response):  # type: ignore[misc]
-    API_KEY, API_VERSION = 55, 1
-    SCHEMA = Schema(
-        ("error_code", Int16),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("leader", Int32),
-                        ("epoch", Int32),
-                        ("high_watermark", Int64),
-                        ("voters", _REPLICA),
-                        ("observers", _REPLICA),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
-
-
-class _DescribeQuorum(RequestStruct):  # type: ignore[misc]
-    """Version 1, Kafka 3.3 and newer (KIP-836): says when each controller was last caught up."""
-
-    API_KEY, API_VERSION, FLEXIBLE_VERSION = 55, 1, True
-    RESPONSE_TYPE = _DescribeQuorumAnswer
-    SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                ("partitions", CompactArray(("partition", Int32), ("tags", TaggedFields))),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_DescribeQuorum":
-        _speaks(versions, self)
-        return self
-
-
-# ---- the two requests that carry data ----------------------------------------------------------
-#
-# https://kafka.apache.org/protocol, fetch version 11 and produce version 8: every Kafka from 2.4 on.
-
-
 class _FrameReader(asyncio.StreamReader):
     """Puts a large frame together once, when all of it has come.
 
@@ -851,84 +580,9 @@ class _FrameReader(asyncio.StreamReader):
             self._wakeup_waiter()  # type: ignore[attr-defined]
 
 
-class _Fetch(FetchRequest_v11):  # type: ignore[misc]
-    def __init__(self, wanted: Mapping[Part, int], wait_ms: int) -> None:
-        super().__init__(
-            -1, wait_ms, 1, FETCH_BYTES, _READ_COMMITTED, 0, -1,
-            _by_topic(
-                (part, (part[1], -1, offset, -1, FETCH_PART_BYTES))
-                for part, offset in wanted.items()
-            ),
-            [], "",
-        )  # fmt: skip
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Fetch":
-        _speaks(versions, self)
-        return self
-
-
-class _Fetched:
-    """The answer, its batches left where they lie."""
-
-    code: int
-    answers: list[tuple[int, Answer]]
-
-    @classmethod
-    def decode(cls, stream: io.BytesIO) -> "_Fetched":
-        data, at = stream.getvalue(), stream.tell()
-        view = memoryview(data)
-        found = cls()
-        _, found.code, _, topics = struct.unpack_from(">ihii", data, at)
-        found.answers = []
-        at += 14
-        for _ in range(topics):
-            (length,) = struct.unpack_from(">h", data, at)
-            topic = data[at + 2 : at + 2 + length].decode()
-            at += 2 + length
-            (partitions,) = struct.unpack_from(">i", data, at)
-            at += 4
-            for _ in range(partitions):
-                partition, code, _, end, _, lost = struct.unpack_from(">ihqqqi", data, at)
-                at += 34
-                aborted = [
-                    struct.unpack_from(">qq", data, at + 16 * number)
-                    for number in range(max(lost, 0))
-                ]
-                at += 16 * max(lost, 0)
-                _, size = struct.unpack_from(">ii", data, at)
-                at += 8
-                buffer = view[at : at + max(size, 0)]
-                at += max(size, 0)
-                found.answers.append((code, Answer((topic, partition), buffer, end, aborted)))
-        return found
-
-
-_Fetch.RESPONSE_TYPE = _Fetched
-
-
-class _Produce(ProduceRequest_v8):  # type: ignore[misc]
-    def __init__(self, batches: Mapping[Part, Sealed]) -> None:
-        self._batches = batches
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Produce":
-        _speaks(versions, self)
-        return self
-
-    def pieces(self) -> list[bytes | memoryview]:
-        """The request's body; see :func:`_send`."""
-        topics = _by_topic((part, (part[1], batch)) for part, batch in self._batches.items())
-        pieces: list[bytes | memoryview] = [struct.pack(">hhii", -1, -1, 30_000, len(topics))]
-        for topic, partitions in topics:
-            name = topic.encode()
-            pieces.append(struct.pack(">h", len(name)) + name + struct.pack(">i", len(partitions)))
-            for partition, batch in partitions:
-                pieces += (struct.pack(">ii", partition, batch.size), batch.head, batch.tail)
-        return pieces
-
-
 def _send(connection: Any, request: Any) -> Awaitable[Any]:
     """As the connection's own ``send``, but that a large request is copied once, not three times."""
-    if not isinstance(request, _Produce):
+    if not isinstance(request, Produce):
         sent: Awaitable[Any] = connection.send(request)
         return sent
     if connection._writer is None:
@@ -944,12 +598,6 @@ def _send(connection: Any, request: Any) -> Awaitable[Any]:
     future: asyncio.Future[Any] = connection._loop.create_future()
     connection._requests.append((number, request, future))
     return future
-
-
-def _speaks(versions: Mapping[int, tuple[int, int]], request: Any) -> None:
-    least, most = versions.get(request.API_KEY, (0, -1))
-    if not least <= request.API_VERSION <= most:
-        raise kafka_errors.IncompatibleBrokerVersion("Expected Kafka 2.5 or newer")
 
 
 def _moved(connection: Any) -> int:
@@ -975,10 +623,3 @@ def _raise(code: int, right: str = "", name: str = "") -> None:
         raise Denied(right, _DENIED[code], name)
     if code:
         raise kafka_errors.for_code(code)
-
-
-def _by_topic(entries: Iterable[tuple[Part, Any]]) -> list[tuple[str, list[Any]]]:
-    topics: dict[str, list[Any]] = {}
-    for (topic, _), entry in entries:
-        topics.setdefault(topic, []).append(entry)
-    return list(topics.items())

@@ -6,8 +6,9 @@ from agents.base.config import is_below
 from agents.base.proof import Proof, Trust
 from agents.base.status import Hop
 from agents.kafka.ends import look_back
+from agents.kafka.messages import Part
 from agents.kafka.topics import parse_received
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 
 
 def writer_of(topic: str, holder: str) -> str:

@@ -21,8 +21,9 @@ from agents.base.proof import Proof
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE, Continuity, Watermark
 from agents.kafka.copy import Unfit
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from agents.relay.terms import Giving
 from contracts.envelope import Header, format_time, header
 

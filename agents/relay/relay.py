@@ -36,9 +36,10 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy, Unfit
 from agents.kafka.ends import End, look_back
 from agents.kafka.letters import bury
+from agents.kafka.messages import Part
 from agents.kafka.reader import Stretch, TopicReader
 from agents.kafka.topics import Topic, ensure
-from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.wire import Claim, Connection
 from agents.kafka.writers import Signatures, look_since
 from agents.relay.align import Alignment
 from agents.relay.terms import Giving, Terms, Whole

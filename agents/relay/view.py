@@ -15,8 +15,9 @@ from rbloom import Bloom
 from agents.base.stream import Record
 from agents.base.watermark import FENCE, TYPE
 from agents.kafka.ends import End
+from agents.kafka.messages import Part
 from agents.kafka.reader import scan
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from agents.relay.align import deleted
 from agents.relay.step import Step
 from agents.relay.terms import Rule

@@ -18,8 +18,9 @@ from agents.base.status import Hop, Status, percentile
 from agents.base.stream import Reader, Slice
 from agents.base.watermark import Continuity
 from agents.kafka.cluster import Cluster
+from agents.kafka.messages import Part
 from agents.kafka.reader import TopicReader
-from agents.kafka.wire import Connection, Part
+from agents.kafka.wire import Connection
 from agents.kafka.writers import Signatures, look_since
 from agents.window.feed import Feed
 from agents.window.rebuild import Rebuild

@@ -22,7 +22,8 @@ import msgspec
 from agents.demo.servers import NotStarted, Server
 from agents.kafka.batches import records_of
 from agents.kafka.cluster import Cluster
-from agents.kafka.wire import Connection, Part
+from agents.kafka.messages import Part
+from agents.kafka.wire import Connection
 from contracts.envelope import header
 from tests.bench.figures import Sample
 from tests.bench.records import OWN, parts_of

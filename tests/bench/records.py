@@ -19,7 +19,8 @@ from agents.base.watermark import FENCE, TYPE
 from agents.kafka.batches import NONE, Batch, Builder, sealed
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
-from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.messages import Part
+from agents.kafka.wire import Claim, Connection
 from contracts.envelope import Event, Header, headers_of
 
 #: What levelsync writes for itself; no record of the source.

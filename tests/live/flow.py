@@ -18,9 +18,10 @@ from agents.base.watermark import Continuity
 from agents.kafka.batches import Batch, Builder
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
+from agents.kafka.messages import Part
 from agents.kafka.reader import TopicReader
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.kafka.wire import Claim, Connection, Part
+from agents.kafka.wire import Claim, Connection
 from agents.kafka.writers import Signatures
 from contracts.envelope import header
 from tests.live.streams import PARTITIONS

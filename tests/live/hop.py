@@ -25,8 +25,8 @@ from agents.demo.servers import Server
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
 from agents.kafka.ends import End
+from agents.kafka.messages import Part
 from agents.kafka.topics import DATA, Topic
-from agents.kafka.wire import Part
 from agents.kafka.writers import Signatures, writer_of
 from agents.relay import relay as relaying
 from agents.relay.relay import Relay

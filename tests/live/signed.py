@@ -17,8 +17,9 @@ from agents.base.watermark import TYPE, Watermark
 from agents.kafka.batches import Batch, Builder, split
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import Copy
+from agents.kafka.messages import Answer, Part
 from agents.kafka.topics import DATA, Topic
-from agents.kafka.wire import Answer, Claim, Connection, Part
+from agents.kafka.wire import Claim, Connection
 from agents.kafka.writers import Signatures, writer_of
 from agents.relay.relay import Relay
 from agents.relay.terms import Rule, Terms

@@ -21,8 +21,9 @@ from agents.kafka.batches import HEADER_BYTES, Batch, Builder, sealed, split
 from agents.kafka.cluster import Cluster
 from agents.kafka.copy import WORTH_BYTES
 from agents.kafka.letters import read_letters
+from agents.kafka.producer import FencedProducer
 from agents.kafka.topics import DATA, Topic, ensure
-from agents.kafka.wire import Claim, Connection, FencedProducer
+from agents.kafka.wire import Claim, Connection
 from contracts.envelope import headers_of
 from tests.live.hop import link
 from tests.live.streams import PARTITIONS, Running, event, until_true
