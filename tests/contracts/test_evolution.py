@@ -41,6 +41,7 @@ from tests.contracts.generated import (
     value_of,
     values,
 )
+from tests.examples import examples
 
 replace = msgspec.structs.replace
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -333,7 +334,7 @@ def test_our_majors_differ_by_more_than_words() -> None:
 
 
 @given(data=st.data(), first=contracts())
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=SLOW)
 def test_what_is_called_readable_is_read_and_means_the_same(data: Any, first: Contract) -> None:
     second = data.draw(mutations(first))
     for reader, writer in ((second, first), (first, second)):
@@ -344,7 +345,7 @@ def test_what_is_called_readable_is_read_and_means_the_same(data: Any, first: Co
 
 
 @given(data=st.data(), first=shapes())
-@settings(max_examples=1000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(1000), deadline=None, suppress_health_check=SLOW)
 def test_what_is_called_readable_of_one_field_is_read(data: Any, first: Shape) -> None:
     """The same with all effort on one shape, its limits and a rule that looks at it."""
     second = data.draw(neighbours(first))
@@ -368,7 +369,7 @@ def test_what_is_called_readable_of_one_field_is_read(data: Any, first: Shape) -
 
 
 @given(data=st.data(), first=contracts())
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=SLOW)
 def test_what_is_judged_harmless_is_read_by_and_reads_every_revision(
     data: Any, first: Contract
 ) -> None:
@@ -385,7 +386,7 @@ def test_what_is_judged_harmless_is_read_by_and_reads_every_revision(
 
 
 @given(data=st.data(), first=contracts())
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=SLOW)
 def test_both_directions_are_judged_alike(data: Any, first: Contract) -> None:
     second = data.draw(mutations(first))
     breaks = {who for each in records_compared(first, second) for who in each.breaks

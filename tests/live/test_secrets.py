@@ -210,6 +210,7 @@ def under(folder: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 async def test_an_agent_and_its_commands_tell_no_secret_however_they_fail(place: Place) -> None:
     place.env |= {"PYTHONFAULTHANDLER": "1"}
     agent = AgentProcess(place.file, place.folder, f"127.0.0.1:{place.ports[0]}", place.env)

@@ -35,9 +35,10 @@ from contracts.shape import (
 from contracts.subjects import CONTRACTS
 from contracts.text import Text
 from tests.contracts.generated import can_be, contracts, formatted, value_of
+from tests.examples import examples
 
 SLOW = settings(
-    max_examples=120,
+    max_examples=examples(120),
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
