@@ -5,6 +5,7 @@ nobody who tells something waits for a line: it goes out in the order in which i
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 import uuid
@@ -22,7 +23,8 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, contract TEXT, key TEXT, value BLOB, time INTEGER
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, contract TEXT, key TEXT, value BLOB, time INTEGER,
+    trace TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS waiting_contract ON waiting (contract, seq);
 CREATE TABLE IF NOT EXISTS counted (contract TEXT PRIMARY KEY, records INTEGER) WITHOUT ROWID;
@@ -40,12 +42,14 @@ class OutgoingFull(LevelsyncError):
 
 class Waiting(NamedTuple):
     """One record that waits; ``value`` None is a deletion. ``time``, microseconds since 1970 UTC, is
-    another for each and grows with ``seq``, also where the clock went back."""
+    another for each and grows with ``seq``, also where the clock went back. ``traceparent`` is its
+    sender's, empty without one."""
 
     seq: int
     key: str
     value: bytes | None
     time: int
+    traceparent: str = ""
 
 
 class Outgoing:
@@ -55,6 +59,8 @@ class Outgoing:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript(_SCHEMA)
+        with contextlib.suppress(sqlite3.OperationalError):  # a file made before there was one
+            self._base.execute("ALTER TABLE waiting ADD COLUMN trace TEXT NOT NULL DEFAULT ''")
         self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:12],))
         #: Random, made with the file: tells what was put before the file was lost from what came after.
         self.id: str = self._base.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0]
@@ -68,13 +74,18 @@ class Outgoing:
         contract: str,
         records: Iterable[tuple[str, bytes | None]],
         also: Callable[[sqlite3.Connection], None] | None = None,
+        traces: Sequence[str] = (),
     ) -> list[int]:
         """Put records, key and JSON, at the end; the answer are their numbers. They are on disk then.
 
-        ``also`` is done in the same transaction. Raises OutgoingFull with nothing put.
+        ``traces`` are their traceparents, one for each or none at all. ``also`` is done in the same
+        transaction. Raises OutgoingFull with nothing put.
         """
         now, base = max(time.time_ns() // 1000, self._time + 1), self._base
-        rows = [(contract, key, value, now + n) for n, (key, value) in enumerate(records)]
+        rows = [
+            (contract, key, value, now + n, traces[n] if traces else "")
+            for n, (key, value) in enumerate(records)
+        ]
         last = now + len(rows)
         try:
             base.execute("BEGIN IMMEDIATE")
@@ -82,7 +93,8 @@ class Outgoing:
                 raise OutgoingFull(contract=contract, waiting=self._most)
             numbers = [
                 base.execute(
-                    "INSERT INTO waiting (contract, key, value, time) VALUES (?, ?, ?, ?)", row
+                    "INSERT INTO waiting (contract, key, value, time, trace) VALUES (?, ?, ?, ?, ?)",
+                    row,
                 ).lastrowid
                 or 0
                 for row in rows
@@ -116,7 +128,7 @@ class Outgoing:
         return [
             Waiting(*row)
             for row in self._base.execute(
-                "SELECT seq, key, value, time FROM waiting WHERE contract = ? AND seq > ?"
+                "SELECT seq, key, value, time, trace FROM waiting WHERE contract = ? AND seq > ?"
                 " ORDER BY seq LIMIT ?",
                 (contract, seq, limit),
             )

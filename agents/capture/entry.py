@@ -179,6 +179,7 @@ class Entry:
             copied=isinstance(change, Change) and change.copied,
             origin=change.origin,
             raw=encoded_raw(change.raw),
+            traceparent=change.traceparent,
         )
         self.write(letter, self.part_of(key), change.time, done)
         self._hop.rejected += 1

@@ -45,6 +45,7 @@ class _Row(msgspec.Struct):
     #: Empty where the sender gave none.
     id: str
     digest: bytes
+    traceparent: str
     tickets: list[Ticket]
 
 
@@ -118,7 +119,7 @@ class Kept:
             ticket.refuse(line, shown, refused)
             self.refused()
             return False
-        row = _Row(key, value, name, digest, [ticket])
+        row = _Row(key, value, name, digest, item.traceparent, [ticket])
         ticket.waits()
         self._rows.append(row)
         self._bytes += len(value or b"")
@@ -170,7 +171,10 @@ class Kept:
             return
         try:
             self._outgoing.put(
-                self.contract.name, [(row.key, row.value) for row in rows], self._enter(rows)
+                self.contract.name,
+                [(row.key, row.value) for row in rows],
+                self._enter(rows),
+                [row.traceparent for row in rows],
             )
         except OutgoingFull as error:
             self._full_until = time.monotonic() + 1.0

@@ -309,7 +309,9 @@ def _raw(payload: Any) -> bytes:
 def _unreadable(made: Change, key: str, refused: Rejected) -> Unreadable:
     row = made.fields
     raw = made.raw or (_raw(row["payload"]) if isinstance(row, dict) else b"")
-    return Unreadable(made.id, made.sequence, made.time, key, refused, made.origin, raw)
+    return Unreadable(
+        made.id, made.sequence, made.time, key, refused, made.origin, raw, made.traceparent
+    )
 
 
 class _NoBackfills(Backfills):

@@ -89,12 +89,13 @@ class OutgoingSource:
 
     def _change(self, each: Waiting) -> Change | Unreadable:
         name, order = f"{self._outgoing.id}.{each.seq}", f"{each.time:020}"
-        if each.value is None:
-            return Change(name, order, each.time, each.key, None)
+        key, trace = each.key, each.traceparent
         try:
-            return Change(name, order, each.time, each.key, self._checker.accept(each.value))
+            fields = None if each.value is None else self._checker.accept(each.value)
         except Rejected as refused:
-            return Unreadable(name, order, each.time, each.key, refused, raw=each.value)
+            raw = each.value or b""
+            return Unreadable(name, order, each.time, key, refused, raw=raw, traceparent=trace)
+        return Change(name, order, each.time, key, fields, traceparent=trace)
 
     async def confirm(self, position: Any) -> None:
         """See :class:`agents.capture.source.Source`."""

@@ -140,6 +140,7 @@ class Replay:
             key=letter.key,
             fields=letter.fields,
             copied=letter.copied,
+            traceparent=letter.traceparent,
         )
         try:
             self._entry.publish(change)

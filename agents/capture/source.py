@@ -57,6 +57,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     refused: Rejected
     origin: str = ""
     raw: bytes = b""
+    traceparent: str = ""
 
 
 class Sweep(msgspec.Struct, frozen=True):

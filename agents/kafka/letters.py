@@ -35,7 +35,8 @@ class DeadLetter(msgspec.Struct, omit_defaults=True):
 
     ``fields`` are the record's where it could be read and is small enough to be kept here;
     ``deleted`` is True where the change is a deletion. ``origin`` says where it came from, ``raw`` are
-    the bytes as they came, in base64, where there are such, cut after a megabyte.
+    the bytes as they came, in base64, where there are such, cut after a megabyte. ``traceparent`` is
+    the change's, so that what is replayed goes on in its trace.
     """
 
     contract: str
@@ -51,6 +52,7 @@ class DeadLetter(msgspec.Struct, omit_defaults=True):
     copied: bool = False
     origin: str = ""
     raw: str = ""
+    traceparent: str = ""
 
     @property
     def replayable(self) -> bool:
@@ -109,7 +111,7 @@ async def bury(
     part = (topic.name, partition)
     named = {
         name: (header(record.headers, f"ce_{name}") or b"").decode(errors="replace")
-        for name in ("id", "type", "subject", "time", "sequence")
+        for name in ("id", "type", "subject", "time", "sequence", "traceparent")
     }
     async with _own(here, part) as copy:
         told = await copy.look_back(part, lambda mark: False)
@@ -126,6 +128,7 @@ async def bury(
                 fields=None,
                 origin=f"{target.name}/{partition}",
                 raw=encoded_raw(record.value or b""),
+                traceparent=named["traceparent"],
             )
             put(copy, part, letter, record.timestamp)
 

@@ -12,6 +12,7 @@ import pytest
 
 from agents.base.requests import Asked, Requests
 from agents.base.status import Hop, Status
+from agents.base.tracing import HEADER
 from agents.capture.source import Change, Changes, Outcome, Sweep, Unreadable
 from agents.cli.letters import asked
 from agents.demo.servers import KafkaServer
@@ -19,7 +20,7 @@ from agents.kafka.cluster import Cluster
 from agents.kafka.letters import read_letters
 from agents.kafka.standing_letters import StandingLetters
 from agents.kafka.wire import Connection
-from contracts.envelope import event_of
+from contracts.envelope import event_of, header
 from contracts.model import Contract
 from contracts.rejected import Rejected
 from tests.live.capture import DIVISION
@@ -27,6 +28,8 @@ from tests.live.scripted import Scripted, begin
 from tests.live.streams import ids, read_all, until_true
 
 pytestmark = pytest.mark.live
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Office:
@@ -104,13 +107,17 @@ async def test_a_letter_is_replayed_once_what_refused_it_is_mended(
 ) -> None:
     """Refused by one revision, accepted by the next: the capture is made anew in between."""
     async with office(kafka, tmp_path, "mended") as one:
-        await one.tell(wrong(1, "370101", "kept"), county(2, "370102", "other"))
+        traced = msgspec.structs.replace(wrong(1, "370101", "kept"), traceparent=TRACE)
+        await one.tell(traced, county(2, "370102", "other"))
         assert await one.ask("replay") == counts(refused=1)
         assert await one.letters() == [("within-parent", "id-1")]
     async with office(kafka, tmp_path, "mended", rules=()) as one:
         assert await one.ask("replay", rule="within-parent") == counts(replayed=1)
         assert await one.letters() == []
         assert await one.state() == {"370101": "kept", "370102": "other"}
+        records, _ = await read_all(one.cluster, one.contract.name)
+        traces = {each.key: header(each.headers, HEADER) for each in records}
+        assert traces == {b"370101": TRACE.encode(), b"370102": None}, "a letter keeps its trace"
         # A second time there is nothing left of it.
         assert await one.ask("replay") == counts()
 

@@ -27,6 +27,25 @@ def test_it_waits_in_order_over_a_restart_until_it_is_dropped(tmp_path: Path) ->
     again.close()
 
 
+def test_a_traceparent_waits_with_its_record_and_older_files_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite"
+    outgoing = Outgoing(path)
+    outgoing.put("a.v1", [("k1", b"1"), ("k2", b"2")], None, ["00-a-b-01", ""])
+    assert [each.traceparent for each in outgoing.after("a.v1", 0, 9)] == ["00-a-b-01", ""]
+    outgoing.close()
+    base = sqlite3.connect(path)
+    base.execute("ALTER TABLE waiting DROP COLUMN trace")
+    base.commit()
+    base.close()
+    older = Outgoing(path)
+    older.put("a.v1", [("k3", b"3")], None, ["00-c-d-01"])
+    told = older.after("a.v1", 0, 9)
+    assert [(each.key, each.traceparent) for each in told] == [
+        ("k1", ""), ("k2", ""), ("k3", "00-c-d-01"),
+    ]  # fmt: skip
+    older.close()
+
+
 def test_it_is_bounded_and_says_so(tmp_path: Path) -> None:
     outgoing = Outgoing(tmp_path / "o.sqlite", most=3)
     outgoing.put("a.v1", [("k1", b"1"), ("k2", b"2")])

@@ -64,6 +64,16 @@ async def test_it_is_on_disk_when_it_is_answered_and_known_again_after_a_restart
     assert outgoing.waiting(NAME) == 3
 
 
+async def test_a_traceparent_is_put_with_its_record(outgoing: Outgoing, path: Path) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with closing(Kept(outgoing, path, DIVISION)) as kept:
+        ticket = Ticket()
+        assert kept.take(ticket, "hall", 1, item(1)._replace(traceparent=trace))
+        assert kept.take(ticket, "hall", 2, item(2))
+        await ticket.finish(1.0)
+    assert [each.traceparent for each in outgoing.after(NAME, 0, 9)] == [trace, ""]
+
+
 async def test_what_breaks_the_contract_is_refused_at_once(outgoing: Outgoing, path: Path) -> None:
     with closing(Kept(outgoing, path, DIVISION)) as kept:
         kept.hop = Hop("capture", NAME, "HTTP intake", "up")

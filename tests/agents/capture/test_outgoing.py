@@ -49,13 +49,14 @@ async def test_what_waits_is_told_in_order_and_forgotten_once_it_is_confirmed(
     tmp_path: Path,
 ) -> None:
     outgoing = Outgoing(tmp_path / "o.sqlite")
-    outgoing.put(NAME, [record(1), record(2), (record(1)[0], None)])
+    outgoing.put(NAME, [record(1), record(2), (record(1)[0], None)], None, ["00-a-b-01", "", ""])
     made = source(outgoing, tmp_path)
     found = await told(made)
     assert [(each.key, each.fields is None) for each in found.changes] == [
         (record(1)[0], False), (record(2)[0], False), (record(1)[0], True),
     ]  # fmt: skip
     assert [each.id for each in found.changes] == [f"{outgoing.id}.{n}" for n in (1, 2, 3)]
+    assert [each.traceparent for each in found.changes] == ["00-a-b-01", "", ""]
     orders = [each.sequence for each in found.changes]
     assert orders == sorted(set(orders))
     assert found.complete >= found.changes[-1].time
