@@ -224,7 +224,8 @@ class Filled:
                 bad = {each.row.key for each in refused}
                 good = [row.key for row in rows if row.key not in bad]
                 await self._do("fits", (self._table.name, good))
-                await self._keep(refused)
+                fresh = await self._keep(refused)
+            self._tell(fresh)
         if (self._refusing and rows) or (self._hop.warnings.get("refused") and not self._refusing):
             await self._count()
         return await self._tried_again()
@@ -248,7 +249,8 @@ class Filled:
             raise TakenOver(table=f"{self._table.schema}.{name}")
         raise BeginAgain(table=f"{self._table.schema}.{name}")
 
-    async def _keep(self, refused: Sequence[Refused]) -> None:
+    async def _keep(self, refused: Sequence[Refused]) -> int:
+        """Keep them; the answer is how many were not kept before."""
         fresh = 0
         for each in refused:
             kept = await self._do(
@@ -262,6 +264,10 @@ class Filled:
             )
             row = await kept.fetchone()
             fresh += bool(row and row[0])
+        return fresh
+
+    def _tell(self, fresh: int) -> None:
+        """So many more stand in the table of what is refused."""
         self._refusing += fresh
         self._hop.rejected += fresh
         if fresh:
