@@ -151,7 +151,7 @@ class _Elect(RequestStruct):  # type: ignore[misc]
 async def test_a_link_keeps_once_while_leaders_die_come_back_and_move(
     tmp_path: Path, three: Three
 ) -> None:
-    flow = Flow(tmp_path, "leaders", three, events=30_000, rate=1500)
+    flow = Flow(tmp_path, "leaders", three, events=30_000, rate=250)
     async with flow.running():
         leader = await flow.leader()
         await leader.kill()
@@ -172,7 +172,7 @@ async def test_a_link_leaves_a_leader_that_hangs_for_the_one_elected_in_its_plac
 ) -> None:
     """Red when the bytes that move on all connections are counted together, as they once were: then
     a broker that answers hides one that does not."""
-    flow = Flow(tmp_path, "hung", three, events=40_000, rate=1000)
+    flow = Flow(tmp_path, "hung", three, events=40_000, rate=400)
     async with flow.running():
         leader = await flow.leader()
         os.killpg(leader.pid, signal.SIGSTOP)
