@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -70,6 +71,9 @@ async def supervise(part: Part, stop: asyncio.Event) -> None:
             said = type(error).__name__
             unexpected = not isinstance(error, LevelsyncError)
             bound.warning("lost", error=hop.error, exc_info=error if unexpected else None)
+        # What was in hand when it failed, which may be a backlog, is not kept over the pause.
+        traceback.clear_frames(error.__traceback__)
+        del error
         await until(stop, asyncio.sleep(wait * random.uniform(0.8, 1.2)))
         wait = min(wait * 2, BACKOFF[1])
 

@@ -71,8 +71,9 @@ FEED = 100_000
 _TRIM_EVERY = 1_000
 #: Pages of the log with which it is brought into the file whole.
 _LOG_PAGES = 2_000
-#: Records written between two looks at that.
-_TIDY_EVERY = 2_000
+#: Pages written between two looks at that, and how many a transaction writes at least beside its records:
+#: those of indexes, of the feed and of its position.
+_TIDY_EVERY, _TOUCHED = 2_000, 10
 
 T = TypeVar("T")
 
@@ -373,7 +374,7 @@ class Store(Readable):
     def tidy(self, written: int) -> None:
         """``written`` records were: now and then bring what stands in the log into the file, in a thread,
         so that it does not grow. Nobody waits for it."""
-        self._untidy += written
+        self._untidy += written + _TOUCHED
         if self._untidy >= _TIDY_EVERY and (self._tidying is None or self._tidying.done()):
             self._untidy = 0
             self._tidying = asyncio.create_task(self._tidy(), name="tidy-store")

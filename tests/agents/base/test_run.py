@@ -1,6 +1,7 @@
 """Parts fail alone, come back by themselves, and stop in the order of the data."""
 
 import asyncio
+import weakref
 from functools import partial
 
 import pytest
@@ -132,3 +133,28 @@ async def test_a_part_that_stopped_is_begun_again_when_asked() -> None:
         assert await crew.assign(jobs, again=True) == ["a"]
         await asyncio.sleep(0.02)
         assert parts[1].hop.state == "running"
+
+
+class Backlog:
+    """What a part has in hand."""
+
+
+async def test_what_a_part_had_in_hand_when_it_failed_is_not_kept_over_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "BACKOFF", (60.0, 60.0))
+    seen: list[weakref.ref[Backlog]] = []
+
+    class Failing(Scripted):
+        async def run(self, stop: asyncio.Event) -> None:
+            backlog = Backlog()
+            seen.append(weakref.ref(backlog))
+            raise Unavailable(waiting=str(type(backlog)))
+
+    stop = asyncio.Event()
+    supervised = asyncio.create_task(run.supervise(Failing("b"), stop))
+    async with asyncio.timeout(5):
+        while not seen or seen[0]() is not None:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await supervised

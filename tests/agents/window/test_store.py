@@ -1,5 +1,6 @@
 """State, feed and position are one: after any kill they agree."""
 
+import asyncio
 import os
 import random
 import signal
@@ -351,3 +352,16 @@ def test_killed_twenty_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
                 lambda each: (each.last, each.total(CONTRACT))):  # fmt: skip
         assert one(killed) == one(fresh)
     assert fresh.total(CONTRACT) == len(fresh.page(CONTRACT, (), "", 10**6)) > 50
+
+
+async def test_the_log_stays_small_however_small_the_transactions_are(
+    store: Store, tmp_path: Path
+) -> None:
+    script, state, log = Script(), start(), tmp_path / "window.sqlite-wal"
+    for number in range(2_000):
+        script.put(f"k{number * 7919 % 2_000}", value=b'{"name":"%s"}' % (b"x" * 700))
+        async with store.lock:
+            store.apply(CONTRACT, script.slice(), state)
+            store.tidy(1)
+        await asyncio.sleep(0)
+    assert log.stat().st_size < 32 * 1024 * 1024
