@@ -316,7 +316,7 @@ class PostgresServer(Server):
                 return await self._until_ready(30.0)
             except NotStarted:
                 # Whoever served the one that was killed sees it a moment later, and holds its memory.
-                if time.monotonic() > deadline or "shared memory block" not in self.tail(3):
+                if time.monotonic() > deadline or "shared memory block" not in self.tail():
                     raise
                 await asyncio.sleep(0.2)
 
