@@ -1,6 +1,6 @@
 """What brokers say of rights: the entries there are, making more, and what we ourselves may do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import aiokafka.errors as kafka_errors
@@ -11,6 +11,7 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from agents.base.errors import LevelsyncError
 from agents.kafka.cluster import Denied, failures
+from agents.kafka.messages import Prepared
 from agents.kafka.rights import TOPIC, WRITER, Right
 from agents.kafka.wire import Connection
 
@@ -123,17 +124,8 @@ async def may_write_as(connection: Connection, writer: str) -> bool:
 # ---- requests ------------------------------------------------------------------------------------
 
 
-class _Prepared:
-    """Goes out in the one version it is written in."""
-
-    API_KEY: int
-    API_VERSION: int
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Prepared":
-        least, most = versions.get(self.API_KEY, (0, -1))
-        if not least <= self.API_VERSION <= most:
-            raise kafka_errors.IncompatibleBrokerVersion("Expected Kafka 2.3 or newer")
-        return self
+class _Prepared(Prepared):
+    SINCE = "2.3"
 
 
 class _Described(_Prepared, DescribeAclsRequest_v1):  # type: ignore[misc]

@@ -6,7 +6,7 @@ https://kafka.apache.org/protocol. aiokafka gives the types to describe them by.
 import io
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import aiokafka.errors as kafka_errors
 import msgspec
@@ -32,6 +32,21 @@ FETCH_PART_BYTES = 1024 * 1024
 READ_COMMITTED = 1
 
 
+class Prepared:
+    """A request that goes out in the one version it is written in, to brokers from ``SINCE`` on."""
+
+    API_KEY: int
+    API_VERSION: int
+    SINCE = "2.5"
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Self:
+        """Raises IncompatibleBrokerVersion where the broker does not speak that version."""
+        least, most = versions.get(self.API_KEY, (0, -1))
+        if not least <= self.API_VERSION <= most:
+            raise kafka_errors.IncompatibleBrokerVersion(f"Expected Kafka {self.SINCE} or newer")
+        return self
+
+
 class InitProducerIdAnswer(Response):  # type: ignore[misc]
     API_KEY, API_VERSION = 22, 3
     SCHEMA = Schema(
@@ -43,7 +58,7 @@ class InitProducerIdAnswer(Response):  # type: ignore[misc]
     )
 
 
-class InitProducerId(RequestStruct):  # type: ignore[misc]
+class InitProducerId(Prepared, RequestStruct):  # type: ignore[misc]
     """Version 3, Kafka 2.5 and newer: may say which writer we were (KIP-360). aiokafka has only 0."""
 
     API_KEY, API_VERSION, FLEXIBLE_VERSION = 22, 3, True
@@ -55,10 +70,6 @@ class InitProducerId(RequestStruct):  # type: ignore[misc]
         ("producer_epoch", Int16),
         ("tags", TaggedFields),
     )
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "InitProducerId":
-        _speaks(versions, self)
-        return self
 
 
 _REPLICA = CompactArray(
@@ -98,7 +109,7 @@ class DescribeQuorumAnswer(Response):  # type: ignore[misc]
     )
 
 
-class DescribeQuorum(RequestStruct):  # type: ignore[misc]
+class DescribeQuorum(Prepared, RequestStruct):  # type: ignore[misc]
     """Version 1, Kafka 3.3 and newer (KIP-836): says when each controller was last caught up."""
 
     API_KEY, API_VERSION, FLEXIBLE_VERSION = 55, 1, True
@@ -115,10 +126,6 @@ class DescribeQuorum(RequestStruct):  # type: ignore[misc]
         ("tags", TaggedFields),
     )
 
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "DescribeQuorum":
-        _speaks(versions, self)
-        return self
-
 
 # ---- the two requests that carry data ----------------------------------------------------------
 #
@@ -134,7 +141,7 @@ class Answer(msgspec.Struct):
     aborted: list[tuple[int, int]]
 
 
-class Fetch(FetchRequest_v11):  # type: ignore[misc]
+class Fetch(Prepared, FetchRequest_v11):  # type: ignore[misc]
     def __init__(self, wanted: Mapping[Part, int], wait_ms: int) -> None:
         super().__init__(
             -1, wait_ms, 1, FETCH_BYTES, READ_COMMITTED, 0, -1,
@@ -144,10 +151,6 @@ class Fetch(FetchRequest_v11):  # type: ignore[misc]
             ),
             [], "",
         )  # fmt: skip
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "Fetch":
-        _speaks(versions, self)
-        return self
 
 
 class _Fetched:
@@ -189,16 +192,12 @@ class _Fetched:
 Fetch.RESPONSE_TYPE = _Fetched
 
 
-class Produce(ProduceRequest_v8):  # type: ignore[misc]
+class Produce(Prepared, ProduceRequest_v8):  # type: ignore[misc]
     def __init__(self, batches: Mapping[Part, Sealed]) -> None:
         self._batches = batches
 
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "Produce":
-        _speaks(versions, self)
-        return self
-
     def pieces(self) -> list[bytes | memoryview]:
-        """The request's body; see :func:`send`."""
+        """The request's body, not yet copied together."""
         topics = by_topic((part, (part[1], batch)) for part, batch in self._batches.items())
         pieces: list[bytes | memoryview] = [struct.pack(">hhii", -1, -1, 30_000, len(topics))]
         for topic, partitions in topics:
@@ -207,12 +206,6 @@ class Produce(ProduceRequest_v8):  # type: ignore[misc]
             for partition, batch in partitions:
                 pieces += (struct.pack(">ii", partition, batch.size), batch.head, batch.tail)
         return pieces
-
-
-def _speaks(versions: Mapping[int, tuple[int, int]], request: Any) -> None:
-    least, most = versions.get(request.API_KEY, (0, -1))
-    if not least <= request.API_VERSION <= most:
-        raise kafka_errors.IncompatibleBrokerVersion("Expected Kafka 2.5 or newer")
 
 
 def by_topic(entries: Iterable[tuple[Part, Any]]) -> list[tuple[str, list[Any]]]:

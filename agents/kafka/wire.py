@@ -52,7 +52,7 @@ METADATA_MS = 2_000
 STALL_S = 4.0
 #: How long everything that opens a connection may take.
 OPEN_S = 15.0
-#: No honest answer is larger: a fetch asks for :data:`FETCH_BYTES`, and one batch may exceed it.
+#: No honest answer is larger: a fetch asks for ``messages.FETCH_BYTES``, and one batch may exceed it.
 FRAME_BYTES = 256 * 1024 * 1024
 #: A topic's ``max.message.bytes`` where we may not ask: Kafka's default.
 DEFAULT_LARGEST = 1_048_588
