@@ -21,9 +21,9 @@ def reachable(listen: str) -> str:
     return f"127.0.0.1:{port}" if host in ("", "0.0.0.0", "[::]") else listen
 
 
-async def asked_one(listen: str, *, seconds: float = 5.0) -> dict[str, Any] | str:
+async def asked_one(listen: str) -> dict[str, Any] | str:
     """/status of the agent of this machine that listens at ``listen``, or why there is nothing."""
-    (found,) = (await asked([reachable(listen)], seconds=seconds)).values()
+    (found,) = (await asked([reachable(listen)], seconds=5.0)).values()
     return found
 
 

@@ -5,7 +5,6 @@ nobody who tells something waits for a line: it goes out in the order in which i
 """
 
 import asyncio
-import contextlib
 import sqlite3
 import time
 import uuid
@@ -59,7 +58,8 @@ class Outgoing:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript(_SCHEMA)
-        with contextlib.suppress(sqlite3.OperationalError):  # a file made before there was one
+        columns = {name for _, name, *_ in self._base.execute("PRAGMA table_info (waiting)")}
+        if "trace" not in columns:  # a file made before there was one
             self._base.execute("ALTER TABLE waiting ADD COLUMN trace TEXT NOT NULL DEFAULT ''")
         self._base.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:12],))
         #: Random, made with the file: tells what was put before the file was lost from what came after.

@@ -427,15 +427,13 @@ class Store(Readable):
         when that began, which :meth:`run_reaches` says. Raises StoreFull.
         """
         name = uuid.uuid4().hex[:6]
-        try:
+        with self._transaction():
             self._base.execute("INSERT INTO run (name, after) VALUES (?, ?)", (name, self.last))
             # Those that ended before the feed's oldest change can be of use to nobody.
             self._base.execute(
                 "DELETE FROM run WHERE number < (SELECT max(number) FROM run WHERE after + 1 < ?)",
                 (self.first,),
             )
-        except sqlite3.Error as error:
-            raise failed(error, self.path) or error from None
         return name
 
     def run_reaches(self, name: str) -> int | None:
