@@ -68,6 +68,14 @@ def steps(text: str) -> Iterator[Step]:
             yield File(line, name, body)
 
 
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+
+
 def _commands(body: str, line: int) -> Iterator[Command]:
     number, command, prints = line, "", list[str]()
     for at, each in enumerate(body.splitlines(), line + 1):

@@ -5,7 +5,7 @@ import re
 
 from agents import client
 from agents.client import blocking
-from tests.guide import ROOT, File, steps
+from tests.guide import ROOT, File, anchors, steps
 
 GUIDE = (ROOT / "docs" / "window.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "docs" / "examples"
@@ -25,13 +25,9 @@ def test_the_guide_speaks_of_every_example() -> None:
 
 
 def test_every_link_within_the_guide_leads_somewhere() -> None:
-    headings = {
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", GUIDE, re.MULTILINE)
-    }
     links = re.findall(r"\]\(#([^)]*)\)", GUIDE)
     assert links
-    assert set(links) <= headings
+    assert set(links) <= anchors(GUIDE)
     for file in re.findall(r"\]\((examples/[^)]*)\)", GUIDE):
         assert (ROOT / "docs" / file).exists(), file
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.guide import ROOT
+from tests.guide import ROOT, anchors
 
 DOCS = sorted((ROOT / "docs").glob("*.zh.md"))
 PAGES = [ROOT / "README.zh.md", *DOCS]
 
 _BLOCK = re.compile(r"^```.*?^```$", re.M | re.S)
-_HEADING = re.compile(r"^(#+) (.*)$", re.M)
 _ROW = re.compile(r"^\|.*\|$", re.M)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 _FIGURE = re.compile(r"(?<![A-Za-z\d_.,])(\d[\d,]*(?:\.\d+)?)(?: ?(million\b|M\b|万|亿))?")
@@ -63,7 +62,7 @@ def test_every_link_leads_somewhere_and_to_chinese_where_there_is_such(page: Pat
         target = page.parent / path if path else page
         assert target.exists(), path
         if anchor:
-            assert anchor in _anchors(target), f"{path}#{anchor}"
+            assert anchor in anchors(_prose(target)), f"{path}#{anchor}"
         if target.name != _english(page).name:
             assert target.with_suffix(".zh.md") not in PAGES, f"{path} is there in Chinese"
 
@@ -75,14 +74,6 @@ def _english(page: Path) -> Path:
 def _prose(page: Path) -> str:
     """A page without its blocks, in which ``#`` begins a comment."""
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
-
-
-def _anchors(page: Path) -> set[str]:
-    """What GitHub makes of a page's headings."""
-    return {
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for _, heading in _HEADING.findall(_prose(page))
-    }
 
 
 def _cells(row: str) -> list[str]:

@@ -210,7 +210,6 @@ async def test_a_capture_through_kills_of_everything_ends_in_the_tables_rows(
     await everything_goes_wrong(servers, tmp_path, seed=11, rows=ROWS, faults=FAULTS)
 
 
-@pytest.mark.slow
 async def test_capture_many_seeds(servers: Path, tmp_path: Path) -> None:
     first, _, last = os.environ.get("CAPTURE_SEEDS", "1-5").partition("-")
     rows = int(os.environ.get("CAPTURE_ROWS", "50000"))

@@ -147,7 +147,6 @@ class _Elect(RequestStruct):  # type: ignore[misc]
         return self
 
 
-@pytest.mark.slow
 async def test_a_link_keeps_once_while_leaders_die_come_back_and_move(
     tmp_path: Path, three: Three
 ) -> None:

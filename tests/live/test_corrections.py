@@ -106,7 +106,6 @@ async def answers_told(levels: Levels, name: str) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 async def test_a_correction_goes_up_is_answered_once_and_seen_at_the_window_whoever_is_killed(
     levels: Levels,
 ) -> None:

@@ -123,7 +123,6 @@ async def test_what_the_topic_holds_is_what_a_snapshot_is_compared_with(
     assert {each.key async for each in live} == set(rows)
 
 
-@pytest.mark.slow
 async def test_a_million_rows_pass_in_bounded_memory(kafka: KafkaServer, tmp_path: Path) -> None:
     """A first snapshot, then one with a hundredth of it changed. Prints what it took."""
     count = 1_000_000

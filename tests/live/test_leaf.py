@@ -256,7 +256,6 @@ async def test_letters_of_a_leaf_stand_beside_its_topic_above_and_are_its_own_to
         assert not await office.command("dead-letters", "list", str(office.file(LEAF)))
 
 
-@pytest.mark.slow
 async def test_a_leaf_with_a_hundred_thousand_records_is_small(
     broker: Behind, tmp_path: Path
 ) -> None:

@@ -140,7 +140,6 @@ async def test_a_link_resumes_when_a_line_that_hung_without_closing_moves_again(
             await flow.back()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_link_resumes_over_a_line_with_300_ms_of_delay(
     tmp_path: Path, province: Behind, county: Behind, way: str
@@ -170,7 +169,6 @@ async def test_a_link_works_on_a_line_that_loses_1_percent_of_its_segments(
         say(f"{flow.events} events in {flow.here.arrived - began:.1f} s")
 
 
-@pytest.mark.slow
 async def test_a_backlog_drains_in_bounded_memory_when_the_parent_returns(
     tmp_path: Path, province: Behind, county: Behind
 ) -> None:
@@ -190,7 +188,6 @@ async def test_a_backlog_drains_in_bounded_memory_when_the_parent_returns(
             say(f"{flow.events} events drained in {time.monotonic() - began:.1f} s")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "hang"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_how_long_after_its_return_a_link_resumes_by_command(
@@ -214,7 +211,6 @@ async def test_how_long_after_its_return_a_link_resumes_by_command(
     say(f"{way}, {how}: median {took[len(took) // 2]:.1f} s, most {took[-1]:.1f} s")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [55, 220, 1750], ids=["16 KB", "64 KB", "512 KB"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_how_much_one_link_moves_over_30_ms_by_command(

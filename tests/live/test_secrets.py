@@ -29,6 +29,8 @@ PLANTED = {
         )
     )
 }  # fmt: skip
+#: The contracts whose servers are away or say no.
+FAILING = {"household.v1", "marriage.v1", "birth.v1", "division.v1", "medical_insurance.v1"}
 _WORD = re.compile(rb"plantedsecret\w+|70:6c:61:6e:74:65:64|cGxhbnRlZHNlY3JldA")
 
 
@@ -229,15 +231,8 @@ async def test_an_agent_and_its_commands_tell_no_secret_however_they_fail(place:
                     place.said[f"HTTP {health} /status False"].partition(b"\n\n")[2]
                 )
                 lost = [hop for hop in status["hops"] if hop["error"] or hop["warnings"]]
-                if {
-                    "household.v1",
-                    "marriage.v1",
-                    "birth.v1",
-                    "division.v1",
-                    "medical_insurance.v1",
-                } <= {hop["contract"] for hop in lost} and sum(
-                    hop["hop"] == "out" for hop in lost
-                ) == 2:
+                out = sum(hop["hop"] == "out" for hop in lost)
+                if {hop["contract"] for hop in lost} >= FAILING and out == 2:
                     break
         for path in ("/healthz", "/readyz", "/metrics"):
             await asyncio.to_thread(place.ask, health, path)
